@@ -1,0 +1,121 @@
+"""What can be wrong with a guest or a hypervisor, each with a stable code."""
+
+from remus_ha.exceptions import RemusError
+
+
+class HypervisorError(RemusError):
+    """Base of this package's errors."""
+
+
+class ToolMissing(HypervisorError):
+    code = "XEN-001"
+    cause = "{tool} was not found on this host"
+    remedy = "Run this in dom0 of a Xen host and install Debian's xen-utils of the running version."
+
+
+class UnknownVersion(HypervisorError):
+    code = "XEN-002"
+    cause = "Xen {version} is not one of the versions whose save helper is known ({known})"
+    remedy = "Run a supported Xen release on both hosts."
+
+
+class NoSuchGuest(HypervisorError):
+    code = "XEN-003"
+    cause = "there is no domain '{name}' on this host"
+    remedy = "Look at 'xl list'; the guest must be running here."
+
+
+class GuestNotRunning(HypervisorError):
+    code = "XEN-004"
+    cause = "domain '{name}' is {state}"
+    remedy = "Start or unpause the guest first ('xl unpause {name}'), then protect it."
+
+
+class GuestIsPv(HypervisorError):
+    code = "XEN-005"
+    cause = "'{name}' is a PV guest and this hypervisor cannot track its dirty memory (no shadow paging)"
+    remedy = "Boot the guest as PVH (type=\"pvh\"), or use a hypervisor built with shadow paging."
+
+
+class GuestIsHvm(HypervisorError):
+    code = "XEN-006"
+    cause = "'{name}' is an HVM guest; only PVH guests are supported so far"
+    remedy = "Boot the guest as PVH (type=\"pvh\")."
+
+
+class Passthrough(HypervisorError):
+    code = "XEN-007"
+    cause = "'{name}' has passthrough devices ({devices}); their state cannot be checkpointed"
+    remedy = "Detach the devices ('xl pci-detach'), then protect the guest."
+
+
+class WritableDisk(HypervisorError):
+    code = "XEN-008"
+    cause = "'{name}' has writable disks ({disks}) and disk replication is not available"
+    remedy = "Protect it with '-F -d' if its disks may be lost or differ after a failover."
+
+
+class BackendDomain(HypervisorError):
+    code = "XEN-009"
+    cause = "{device} of '{name}' is served by domain {backend}, not by dom0"
+    remedy = "Move the device's backend to dom0; only there can its output be buffered."
+
+
+class ConfigUnreadable(HypervisorError):
+    code = "XEN-010"
+    cause = "the configuration of '{name}' could not be read: {detail}"
+    remedy = "Try 'xl list -l {name}' by hand."
+
+
+class NotRoot(HypervisorError):
+    code = "XEN-011"
+    cause = "this needs root and the Xen control interfaces"
+    remedy = "Run it as root in dom0."
+
+
+class VersionDiffers(HypervisorError):
+    code = "XEN-012"
+    cause = "this host runs Xen {ours}, the other one Xen {theirs}"
+    remedy = "Bring both hosts to the same Xen release."
+
+
+class NotEnoughMemory(HypervisorError):
+    code = "XEN-013"
+    cause = "the backup has {free_mib} MiB of free memory, the guest needs {needed_mib} MiB"
+    remedy = "Free memory on the backup host or choose another one."
+
+
+class BridgeMissing(HypervisorError):
+    code = "XEN-014"
+    cause = "the backup has no bridge '{bridge}' for {vif}"
+    remedy = "Create the bridge '{bridge}' on the backup host."
+
+
+class NameTaken(HypervisorError):
+    code = "XEN-015"
+    cause = "the backup already has a domain '{name}'"
+    remedy = "Look at 'xl list' on the backup; 'remus-ha cleanup' there removes left-overs of ours."
+
+
+class SuspendTimeout(HypervisorError):
+    code = "XEN-016"
+    cause = "the guest did not suspend within {timeout_s} s"
+    remedy = "Look at the guest's console: its kernel must support suspend (control/shutdown)."
+
+
+class SaveFailed(HypervisorError):
+    code = "XEN-017"
+    cause = "the save helper failed: {detail}"
+    remedy = "Look at the log of the protection and at 'xl dmesg'."
+
+
+class RestoreFailed(HypervisorError):
+    code = "XEN-018"
+    cause = "the restoring process on the backup failed: {detail}"
+    remedy = "Look at the receiver's log on the backup and at 'xl dmesg' there."
+
+
+class CommandFailed(HypervisorError):
+    code = "XEN-019"
+    cause = "'{command}' failed: {detail}"
+    remedy = "Run it by hand to see why."
