@@ -34,13 +34,13 @@ class GuestNotRunning(HypervisorError):
 class GuestIsPv(HypervisorError):
     code = "XEN-005"
     cause = "'{name}' is a PV guest and this hypervisor cannot track its dirty memory (no shadow paging)"
-    remedy = "Boot the guest as PVH (type=\"pvh\"), or use a hypervisor built with shadow paging."
+    remedy = 'Boot the guest as PVH (type="pvh"), or use a hypervisor built with shadow paging.'
 
 
 class GuestIsHvm(HypervisorError):
     code = "XEN-006"
     cause = "'{name}' is an HVM guest; only PVH guests are supported so far"
-    remedy = "Boot the guest as PVH (type=\"pvh\")."
+    remedy = 'Boot the guest as PVH (type="pvh").'
 
 
 class Passthrough(HypervisorError):

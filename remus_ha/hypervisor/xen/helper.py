@@ -6,9 +6,11 @@ messages, u16 length then u16 number and arguments, to its standard output; an a
 """
 
 import os
+import select
 import signal
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 
 from remus_ha.hypervisor import errors
@@ -18,21 +20,28 @@ _LOG, _PROGRESS, _SUSPEND, _POSTCOPY, _CHECKPOINT, _LOGDIRTY, _COMPLETE = 1, 2, 
 _ASKS = {_SUSPEND: Ask.SUSPEND, _POSTCOPY: Ask.POSTCOPY, _CHECKPOINT: Ask.CHECKPOINT}
 _CALLBACKS = 1 << _SUSPEND | 1 << _POSTCOPY | 1 << _CHECKPOINT | 1 << _LOGDIRTY
 _LIVE, _REMUS = 1, 1
-_WARNING = 5  # xentoollog levels: smaller is less important
+_WARNING = 7  # xentoollog.h: XTL_WARN
 _END_S = 5.0
 
 
 class SaveHelper(MemoryStream):
     """One save of one domain. ``log`` receives the helper's warnings, a line each."""
 
-    def __init__(
-        self, path: str, domid: int, stream_fd: int, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, path: str, domid: int, stream_fd: int, log: Callable[[str], None]) -> None:
         self._log = log
         self._buffer = bytearray()
         self._failure = ""
-        argv = [path, "--save-domain", str(stream_fd), "-1", str(domid),
-                str(_LIVE), str(_CALLBACKS), str(_REMUS)]
+        self._asked = False
+        argv = [
+            path,
+            "--save-domain",
+            str(stream_fd),
+            "-1",
+            str(domid),
+            str(_LIVE),
+            str(_CALLBACKS),
+            str(_REMUS),
+        ]
         self._process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[stream_fd], bufsize=0
         )
@@ -50,6 +59,7 @@ class SaveHelper(MemoryStream):
 
     def reply(self, value: int) -> None:
         try:
+            self._asked = False
             os.write(self._in, struct.pack("<i", value))
         except OSError as e:
             raise errors.SaveFailed(detail=f"its reply pipe is closed ({e.strerror})") from e
@@ -67,6 +77,7 @@ class SaveHelper(MemoryStream):
         while (body := self._next_body()) is not None:
             ask = self._handle(body)
             if ask is not None:
+                self._asked = ask is not Ask.COMPLETE
                 asks.append(ask)
         return asks
 
@@ -111,15 +122,29 @@ class SaveHelper(MemoryStream):
             self._failure = text
 
     def close(self) -> None:
-        """SIGTERM makes the helper clean up (dirty tracking off); SIGKILL where it does not."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            # Closing its pipes frees it from any wait for us.
+        """Let the helper clean up (dirty tracking off); kill it where it does not in time.
+
+        A question is answered with "stop"; a helper that is busy gets SIGTERM, upon which its
+        next write to the stream fails and it cleans up as well.
+        """
+        try:
+            if self._process.poll() is None and not self._stopped_by_itself():
+                self._process.kill()
+        finally:
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
                     pipe.close()
-            try:
-                self._process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(_END_S)
+            self._process.wait(_END_S)
+
+    def _stopped_by_itself(self) -> bool:
+        self._process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _END_S
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                if self._asked:
+                    self.reply(0)
+                if select.select([self._out], [], [], left)[0]:
+                    self.pump()
+        except errors.SaveFailed:
+            return True  # end of file: it has gone
+        return False

@@ -36,8 +36,9 @@ def check_version(version: str) -> str:
 def save_helper(version: str) -> str:
     """Path of libxl-save-helper. Raises ToolMissing."""
     given = os.environ.get("LIBXL_SAVE_HELPER")
-    candidates = [given] if given else [f"{r.format(version=version)}/bin/libxl-save-helper"
-                                        for r in _ROOTS]
+    candidates = (
+        [given] if given else [f"{r.format(version=version)}/bin/libxl-save-helper" for r in _ROOTS]
+    )
     for path in candidates:
         if os.access(path, os.X_OK):
             return path

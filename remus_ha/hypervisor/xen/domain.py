@@ -1,0 +1,127 @@
+"""Suspending, resuming and watching one domain, without libxl's polling.
+
+A suspend is asked for as libxl asks (``control/shutdown`` = ``suspend``, the only way that
+current Linux guests know) and seen through xenstored's ``@releaseDomain`` watch, which fires
+when a domain's life changes.
+"""
+
+import subprocess
+from typing import Any
+
+from remus_ha.hypervisor import errors
+from remus_ha.hypervisor.base import DomainControl, Life
+from remus_ha.hypervisor.xen import paths
+
+_COMMAND_S = 30.0
+_REASONS = {0: Life.POWEROFF, 1: Life.REBOOT, 2: Life.SUSPENDED, 3: Life.CRASHED}
+_LOGDIRTY_OFF = 0  # XEN_DOMCTL_SHADOW_OP_OFF
+
+
+def life_of(info: dict[str, Any] | None, domid: int) -> Life:
+    """Judge what ``xc.domain_getinfo`` returned for a domain."""
+    if info is None or info["domid"] != domid or info["dying"]:
+        return Life.GONE
+    if info["crashed"]:
+        return Life.CRASHED
+    if info["shutdown"]:
+        return _REASONS.get(info["shutdown_reason"], Life.CRASHED)
+    return Life.PAUSED if info["paused"] else Life.RUNNING
+
+
+class XenDomain(DomainControl):
+    """Control of one running domain through libxenctrl and xenstore."""
+
+    def __init__(self, domid: int, version: str) -> None:
+        paths.add_bindings(version)
+        from xen.lowlevel import xc, xs  # noqa: PLC0415  (needs dom0)
+
+        self.domid = domid
+        self._xc = xc.xc()
+        self._xs = xs.xs()
+        self._shutdown = f"/local/domain/{domid}/control/shutdown"
+        self._xs.watch("@releaseDomain", "life")
+        self._xs.watch(self._shutdown, "request")
+
+    def fileno(self) -> int:
+        return int(self._xs.fileno())
+
+    def drain(self) -> None:
+        while self._xs.check_watch() is not None:
+            pass
+
+    def life(self) -> Life:
+        infos = self._xc.domain_getinfo(self.domid, 1)
+        return life_of(infos[0] if infos else None, self.domid)
+
+    def uuid(self) -> str:
+        """The domain's UUID in the usual text form, empty when it is gone."""
+        infos = self._xc.domain_getinfo(self.domid, 1)
+        if not infos or infos[0]["domid"] != self.domid:
+            return ""
+        h = "".join(f"{octet & 0xFF:02x}" for octet in infos[0]["handle"])
+        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+    def request_suspend(self) -> None:
+        self._xs.write("", self._shutdown, "suspend")
+
+    def withdraw_suspend(self) -> bool:
+        """A transaction: the guest takes a request by emptying the node."""
+        while True:
+            transaction = self._xs.transaction_start()
+            taken = self._xs.read(transaction, self._shutdown) != b"suspend"
+            if not taken:
+                self._xs.write(transaction, self._shutdown, "")
+            if self._xs.transaction_end(transaction):
+                return not taken
+
+    def resume(self) -> None:
+        if self.life() is Life.SUSPENDED:
+            self._xc.domain_resume(self.domid, 1)
+            # xenstored forgets that it has reported this domain's shutdown; without this the
+            # next suspend would fire no watch.
+            self._xs.resume_domain(self.domid)
+
+    def stop_tracking(self) -> None:
+        """Take the domain out of log-dirty mode, whoever left it there."""
+        try:
+            self._xc.shadow_control(self.domid, _LOGDIRTY_OFF)
+        except self._xc_error():
+            pass  # it was not in that mode, or is gone
+
+    def _xc_error(self) -> type[Exception]:
+        from xen.lowlevel import xc  # noqa: PLC0415
+
+        return xc.Error  # type: ignore[no-any-return]
+
+    def pause(self) -> None:
+        if self.life() is Life.RUNNING:
+            self._xc.domain_pause(self.domid)
+
+    def unpause(self) -> None:
+        if self.life() is Life.PAUSED:
+            self._xc.domain_unpause(self.domid)
+
+    def destroy(self) -> None:
+        if self.life() is not Life.GONE:
+            xl("destroy", str(self.domid))
+
+    def close(self) -> None:
+        self._xs.close()
+
+
+def xl(*args: str, timeout_s: float = _COMMAND_S) -> str:
+    """Run ``xl`` and return its output. Raises CommandFailed, ToolMissing."""
+    command = ["xl", *args]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError as e:
+        raise errors.ToolMissing(tool="xl") from e
+    except subprocess.TimeoutExpired as e:
+        detail = f"no answer in {timeout_s} s"
+        raise errors.CommandFailed(command=" ".join(command), detail=detail) from e
+    if done.returncode:
+        detail = done.stderr.strip() or f"exit status {done.returncode}"
+        raise errors.CommandFailed(command=" ".join(command), detail=detail)
+    return done.stdout

@@ -1,0 +1,101 @@
+"""The ``xen`` hypervisor driver: what a host is, which guests can be protected, and their parts."""
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor import errors
+from remus_ha.hypervisor.base import Guest, Life
+from remus_ha.hypervisor.xen import lookup, paths, restore
+from remus_ha.hypervisor.xen.domain import XenDomain, xl
+from remus_ha.hypervisor.xen.helper import SaveHelper
+
+# What Xen itself takes for a domain beside its memory (page tables, vCPU structures).
+_OVERHEAD_KIB = 8 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """This Xen host. ``free_kib`` is memory that no domain has."""
+
+    name: str
+    xen_version: str
+    free_kib: int
+
+
+class XenDriver:
+    """Entry point of the driver. Raises NotRoot, ToolMissing, UnknownVersion at construction."""
+
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            raise errors.NotRoot()
+        self.version = paths.running_version()
+
+    def host(self) -> Host:
+        free_kib = 0
+        for line in xl("info").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "free_memory":
+                free_kib = int(value) * 1024
+        return Host(socket.gethostname(), self.version, free_kib)
+
+    def find(self, name: str) -> Guest:
+        """Raises NoSuchGuest, ConfigUnreadable."""
+        return lookup.find(name, self.version)
+
+    def control(self, domid: int) -> XenDomain:
+        return XenDomain(domid, self.version)
+
+    def save(self, domid: int, stream_fd: int, log: Callable[[str], None]) -> SaveHelper:
+        return SaveHelper(paths.save_helper(self.version), domid, stream_fd, log)
+
+    def obstacles(self, guest: Guest, *, disks_may_differ: bool) -> list[RemusError]:
+        """Why this guest cannot be protected from here; empty when it can."""
+        found: list[RemusError] = []
+        name = guest.name
+        if guest.life is not Life.RUNNING:
+            found.append(errors.GuestNotRunning(name=name, state=guest.life.value))
+        if guest.kind == "pv":
+            found.append(errors.GuestIsPv(name=name))
+        if guest.kind == "hvm":
+            found.append(errors.GuestIsHvm(name=name))
+        if guest.passthrough:
+            found.append(errors.Passthrough(name=name, devices=", ".join(guest.passthrough)))
+        writable = [disk.vdev for disk in guest.disks if disk.writable]
+        if writable and not disks_may_differ:
+            found.append(errors.WritableDisk(name=name, disks=", ".join(writable)))
+        found += [
+            errors.BackendDomain(device=f"vif {vif.devid}", name=name, backend=vif.backend_domid)
+            for vif in guest.vifs
+            if vif.backend_domid
+        ]
+        return found
+
+    def backup_obstacles(self, guest: Guest, their_version: str) -> list[RemusError]:
+        """Why this host cannot be the backup of another host's guest; empty when it can."""
+        found: list[RemusError] = []
+        if their_version != self.version:
+            found.append(errors.VersionDiffers(ours=their_version, theirs=self.version))
+        for name in (guest.name, guest.name + restore.INCOMING):
+            if restore.domid_of(name) is not None:
+                found.append(errors.NameTaken(name=name))
+        needed = guest.memory_kib + _OVERHEAD_KIB
+        free = self.host().free_kib
+        if free < needed:
+            found.append(errors.NotEnoughMemory(free_mib=free // 1024, needed_mib=needed // 1024))
+        found += [
+            errors.BridgeMissing(bridge=vif.bridge, vif=f"vif {vif.devid}")
+            for vif in guest.vifs
+            if vif.bridge and not bridge_exists(vif.bridge)
+        ]
+        return found
+
+
+def bridge_exists(name: str) -> bool:
+    return (
+        Path(f"/sys/class/net/{name}/bridge").is_dir()
+        or Path(f"/sys/class/net/{name}/master").exists()
+    )
