@@ -1,0 +1,167 @@
+"""The tiny parent of a per-guest process: somebody is always there.
+
+It holds descriptors that must stay open when the child dies, notices a child that dies or
+stalls, runs ``on_loss`` (on the primary: let the guest go on, its output still held) and starts
+the child again. The child in turn notices when its caretaker is gone and starts another one, so
+killing either leaves the other. Nothing is inferred from one late wake-up: a host that was
+frozen as a whole wakes both at once, and the child gets its full time again.
+
+The link is a socket pair. From the child, one octet each: ``.`` I am making progress, ``L`` let
+go of the held descriptors, ``Q`` I end on purpose. From the caretaker only end of file.
+"""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+BEAT, LET_GO, QUIT = b".", b"L", b"Q"
+BEAT_INTERVAL_S = 0.5
+STALL_S = 15.0
+_LATE_S = 1.0  # waking this much too late means that the host, not the child, stood still
+_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ward:
+    """What to run: ``module`` with ``arguments``; ``held`` is passed on to it."""
+
+    module: str
+    arguments: tuple[str, ...]
+    held: tuple[int, ...]
+
+    def command(self, link_fd: int, *, restart: bool) -> list[str]:
+        flags = ["--link", str(link_fd), "--held", ",".join(map(str, self.held))]
+        if restart:
+            flags.append("--restart")
+        return [sys.executable, "-m", self.module, *self.arguments, *flags]
+
+
+class Caretaker:
+    """Runs and restarts one ward until it ends on purpose."""
+
+    def __init__(self, ward: Ward, on_loss: Callable[[], None], log: Callable[[str], None]) -> None:
+        self._ward, self._on_loss, self._log = ward, on_loss, log
+        self._held = list(ward.held)
+
+    def run(self, adopt: tuple[int, int] | None = None) -> None:
+        """Care until the ward quits. ``adopt``: pid and link of a ward that runs already."""
+        losses = 0
+        pid, link = adopt or self._start(restart=False)
+        while not self._watch(pid, link):
+            os.close(link)
+            self._on_loss()
+            time.sleep(_BACKOFF_S[min(losses, len(_BACKOFF_S) - 1)])
+            losses += 1
+            self._log(f"starting {self._ward.module} again (loss {losses})")
+            pid, link = self._start(restart=True)
+        self.let_go()
+
+    def _start(self, *, restart: bool) -> tuple[int, int]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ward = Ward(self._ward.module, self._ward.arguments, tuple(self._held))
+            process = subprocess.Popen(
+                ward.command(theirs.fileno(), restart=restart),
+                pass_fds=[*self._held, theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        return process.pid, ours.detach()
+
+    def _watch(self, pid: int, link: int) -> bool:
+        """Until the ward ends: True when it quit on purpose, False when it is lost."""
+        poll = select.poll()
+        poll.register(link, select.POLLIN)
+        while True:
+            before = time.monotonic()
+            if not poll.poll(STALL_S * 1000):
+                if time.monotonic() - before < STALL_S + _LATE_S:
+                    self._log(f"{self._ward.module} (pid {pid}) stalled for {STALL_S} s: ending it")
+                    os.kill(pid, signal.SIGKILL)
+                continue
+            try:
+                octets = os.read(link, 4096)
+            except ConnectionResetError:
+                octets = b""
+            if LET_GO in octets:
+                self.let_go()
+            if QUIT in octets or not octets:
+                self._reap(pid)
+                return QUIT in octets
+
+    def _reap(self, pid: int) -> None:
+        """Wait for the process itself: its end of the link closes a little earlier."""
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            self._wait_for_stranger(pid)
+
+    @staticmethod
+    def _wait_for_stranger(pid: int) -> None:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            select.select([pidfd], [], [], STALL_S)
+        finally:
+            os.close(pidfd)
+
+    def let_go(self) -> None:
+        for fd in self._held:
+            os.close(fd)
+        self._held.clear()
+
+
+class CareLink:
+    """The ward's end of the link."""
+
+    def __init__(self, fd: int, replace: Callable[[int], None]) -> None:
+        """``replace(link_fd)`` starts a new caretaker that adopts this process."""
+        self._fd, self._replace = fd, replace
+        self._next_beat = 0.0
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def beat(self) -> None:
+        """Call this out of the loop that makes progress; sends at most two octets a second."""
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + BEAT_INTERVAL_S
+            self._say(BEAT)
+
+    def let_go(self) -> None:
+        self._say(LET_GO)
+
+    def quit(self) -> None:
+        self._say(QUIT)
+
+    def lost(self) -> None:
+        """The caretaker's end is closed: start another one."""
+        os.close(self._fd)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._fd = ours.detach()
+            self._replace(theirs.fileno())
+
+    def _say(self, octet: bytes) -> None:
+        try:
+            os.write(self._fd, octet)
+        except BrokenPipeError:
+            pass  # the loop sees the hang-up and calls lost()
+
+
+def start_detached(
+    command: Sequence[str], pass_fds: Sequence[int], log_fd: int
+) -> "subprocess.Popen[bytes]":
+    """Start a process in a session of its own that outlives whoever started it."""
+    return subprocess.Popen(
+        list(command), pass_fds=list(pass_fds), stdin=subprocess.DEVNULL,
+        stdout=log_fd, stderr=log_fd, start_new_session=True, cwd="/",
+    )

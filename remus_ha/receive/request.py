@@ -1,0 +1,138 @@
+"""The one line each way over the channel that starts the receiver (ssh, or any command).
+
+The primary's line says which guest is coming and with which certificate its control channel
+will authenticate itself; the backup's line says where it listens and its own certificate, or
+why it refuses. JSON, bounded, versioned; anything else is a typed error.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from remus_ha.exceptions import RemusError
+
+VERSION = 1
+LIMIT = 1 << 20  # octets of a line: a domain's configuration is a few KiB
+
+
+class HandshakeRubbish(RemusError):
+    code = "RECV-001"
+    cause = "the other side answered something that is not remus_ha: {detail}"
+    remedy = (
+        "Run the command by hand: 'ssh HOST remus-ha receive --version' must print one line; a"
+        " login shell there must not print anything of its own."
+    )
+
+
+class HandshakeVersion(RemusError):
+    code = "RECV-002"
+    cause = "the other side speaks version {theirs} of the handshake, this one {ours}"
+    remedy = "Install the same release of remus_ha on both hosts."
+
+
+class ReceiverRefused(RemusError):
+    """The backup's own error, carried over: its code, cause and remedy."""
+
+    code = "RECV-003"
+    cause = "the backup refuses: {code}: {cause}"
+    remedy = "{remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class VifSpec:
+    """One vif of the guest, as the backup must bring it up."""
+
+    devid: int
+    mac: str
+    bridge: str
+    script: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the primary sends. ``config`` is libxl's domain configuration, domid left out."""
+
+    session: str  # 32 hexadecimal digits
+    guest_uuid: str
+    guest_name: str
+    memory_kib: int
+    vcpus: int
+    kind: str
+    config: dict[str, Any]
+    vifs: tuple[VifSpec, ...]
+    primary_host: str
+    primary_nonce: str
+    xen_version: str
+    witness: str  # URL; empty: none (forced)
+    witness_memory: dict[str, Any]
+    detect_ms: int
+    certificate: str  # base64 of DER
+    data_token: str  # 32 hexadecimal digits, first octets on the data connection
+    wall_clock_s: float
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the backup answers once it listens."""
+
+    address: str
+    control_port: int
+    data_port: int
+    certificate: str
+    backup_host: str
+    backup_nonce: str
+    wall_clock_s: float
+    warnings: tuple[str, ...] = field(default_factory=tuple)
+    version: int = VERSION
+
+
+def to_line(message: Request | Reply) -> bytes:
+    """One line with its newline."""
+    return json.dumps(asdict(message), separators=(",", ":")).encode() + b"\n"
+
+
+def refusal(error: RemusError) -> bytes:
+    """The line of a backup that cannot take the guest."""
+    return json.dumps({"version": VERSION, "error": error.as_dict()}).encode() + b"\n"
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    if len(line) > LIMIT:
+        raise HandshakeRubbish(detail=f"a line of more than {LIMIT} octets")
+    try:
+        message = json.loads(line)
+    except ValueError as e:
+        shown = line[:80].decode(errors="replace").strip() or "nothing"
+        raise HandshakeRubbish(detail=shown) from e
+    if not isinstance(message, dict) or "version" not in message:
+        raise HandshakeRubbish(detail="JSON without a version")
+    if message["version"] != VERSION:
+        raise HandshakeVersion(theirs=message["version"], ours=VERSION)
+    return message
+
+
+def parse_request(line: bytes) -> Request:
+    """Raises HandshakeRubbish, HandshakeVersion."""
+    message = _object(line)
+    try:
+        message["vifs"] = tuple(VifSpec(**vif) for vif in message["vifs"])
+        return Request(**message)
+    except (TypeError, KeyError) as e:
+        raise HandshakeRubbish(detail=f"a request without its fields ({e})") from e
+
+
+def parse_reply(line: bytes) -> Reply:
+    """Raises HandshakeRubbish, HandshakeVersion, ReceiverRefused."""
+    message = _object(line)
+    if "error" in message:
+        error = message["error"]
+        try:
+            raise ReceiverRefused(**{k: str(error[k]) for k in ("code", "cause", "remedy")})
+        except (TypeError, KeyError) as e:
+            raise HandshakeRubbish(detail="an error without its fields") from e
+    try:
+        message["warnings"] = tuple(message["warnings"])
+        return Reply(**message)
+    except (TypeError, KeyError) as e:
+        raise HandshakeRubbish(detail=f"a reply without its fields ({e})") from e
