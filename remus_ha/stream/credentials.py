@@ -1,0 +1,233 @@
+"""Certificates that live as long as a session, and TLS contexts that trust exactly one peer.
+
+Each side makes a key and a self-signed certificate, and the two certificates are exchanged in one
+line of text each over the channel that starts the receiver. From then on a connection is good
+only if the other end holds the key of exactly that certificate: it is the only trust anchor, it
+is compared by fingerprint after the handshake, and TLS 1.3 is the only version. Names and dates
+mean nothing here: hosts' clocks differ, so the certificates are valid from 1970 to 9999.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import socket
+import ssl
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from remus_ha.stream.errors import NotAnOffer, WrongPeer
+
+OFFER_WORD = "remus-ha"
+OFFER_VERSION = 1
+MAX_LINE = 8192
+MAX_CERTIFICATE = 4096
+MAX_NOISE = 65536
+
+_OFFER = re.compile(
+    rf"{OFFER_WORD}/(?P<version>\d{{1,5}})"
+    r" port=(?P<port>\d{1,5}) data_port=(?P<data_port>\d{1,5}) cert=(?P<cert>[A-Za-z0-9+/=]+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One side's certificate and private key. The key is in no file and in no ``repr``."""
+
+    certificate: bytes  # DER
+    pem: bytes = field(repr=False)  # private key, then certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one side tells the other: where it listens (0: nowhere) and its certificate, DER."""
+
+    port: int
+    data_port: int
+    certificate: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.certificate)
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedContext:
+    """A TLS context for one peer, together with that peer's certificate."""
+
+    context: ssl.SSLContext
+    peer_certificate: bytes
+    server_side: bool
+
+    def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
+        """The socket inside TLS, the handshake not yet begun."""
+        return self.context.wrap_socket(
+            sock, server_side=self.server_side, do_handshake_on_connect=False
+        )
+
+    def check(self, sock: ssl.SSLSocket) -> None:
+        """Compare fingerprints after the handshake. Raises WrongPeer."""
+        shown = sock.getpeercert(binary_form=True)
+        if shown is None or fingerprint(shown) != fingerprint(self.peer_certificate):
+            raise WrongPeer(detail="its certificate has another fingerprint")
+
+
+def fingerprint(certificate: bytes) -> str:
+    """SHA-256 of a certificate in DER, hexadecimal."""
+    return hashlib.sha256(certificate).hexdigest()
+
+
+def create() -> Credentials:
+    """A new EC P-256 key with its self-signed certificate, valid from 1970 to 9999."""
+    # Imported here: it takes tens of milliseconds, and only these lines need it.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "remus-ha session")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime(1970, 1, 1))
+        .not_valid_after(datetime(9999, 12, 31, 23, 59, 59))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding
+    key_pem = key.private_bytes(
+        encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Credentials(
+        certificate=certificate.public_bytes(encoding.DER),
+        pem=key_pem + certificate.public_bytes(encoding.PEM),
+    )
+
+
+def server_context(own: Credentials, peer_certificate: bytes) -> PinnedContext:
+    """For the side that listens. Refuses every client but the holder of ``peer_certificate``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0
+    return _pin(context, own, peer_certificate, server_side=True)
+
+
+def client_context(own: Credentials, peer_certificate: bytes) -> PinnedContext:
+    """For the side that connects. Refuses every server but the holder of ``peer_certificate``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return _pin(context, own, peer_certificate, server_side=False)
+
+
+def _pin(
+    context: ssl.SSLContext, own: Credentials, peer_certificate: bytes, *, server_side: bool
+) -> PinnedContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    _trust(context, peer_certificate)
+    _load_key(context, own)
+    return PinnedContext(context, peer_certificate, server_side)
+
+
+def _load_key(context: ssl.SSLContext, own: Credentials) -> None:
+    """``load_cert_chain`` takes a path only; a memory file has one and never is on a disk."""
+    fd = os.memfd_create("remus-ha-key")
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(own.pem)
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def offer_line(own: Credentials, port: int = 0, data_port: int = 0) -> str:
+    """The one line that tells the other side everything, with its line feed."""
+    cert = base64.b64encode(own.certificate).decode()
+    return f"{OFFER_WORD}/{OFFER_VERSION} port={port} data_port={data_port} cert={cert}\n"
+
+
+def parse_line(line: str | bytes) -> Offer:
+    """The inverse of ``offer_line``. Raises NotAnOffer for anything else."""
+    text = line.decode("ascii", "replace") if isinstance(line, bytes) else line
+    if len(text) > MAX_LINE:
+        raise NotAnOffer(detail=f"a line of {len(text)} characters")
+    match = _OFFER.fullmatch(text.strip("\r\n"))
+    if match is None:
+        raise NotAnOffer(detail=f"it said {_excerpt(text)}")
+    if int(match["version"]) != OFFER_VERSION:
+        raise NotAnOffer(
+            detail=f"it speaks version {match['version']}, this host version {OFFER_VERSION}"
+        )
+    return Offer(_port(match["port"]), _port(match["data_port"]), _certificate(match["cert"]))
+
+
+def _port(digits: str) -> int:
+    port = int(digits)
+    if port > 65535:
+        raise NotAnOffer(detail=f"{port} is no port")
+    return port
+
+
+def _certificate(text: str) -> bytes:
+    try:
+        der = base64.b64decode(text, validate=True)
+    except binascii.Error as e:
+        raise NotAnOffer(detail="its certificate is no base64") from e
+    if not 0 < len(der) <= MAX_CERTIFICATE:
+        raise NotAnOffer(detail=f"a certificate of {len(der)} octets")
+    # The probe keeps a certificate that OpenSSL cannot read from surfacing only at connect time.
+    _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), der)
+    return der
+
+
+def _trust(context: ssl.SSLContext, certificate: bytes) -> None:
+    try:
+        context.load_verify_locations(cadata=certificate)
+    except ssl.SSLError as e:
+        raise NotAnOffer(detail="its certificate cannot be read") from e
+
+
+def _excerpt(text: str) -> str:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return repr(first[:80]) if first else "nothing"
+
+
+class OfferReader:
+    """Finds the offer in what a remote login prints; tolerates a banner before it.
+
+    Lines that do not begin as an offer does are skipped, ``MAX_NOISE`` octets of them at most.
+    """
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._noise = 0
+        self._first = ""
+
+    def feed(self, octets: bytes) -> Offer | None:
+        """The offer, once its line is complete; None before. Raises NotAnOffer."""
+        self._held += octets
+        while (end := self._held.find(b"\n")) >= 0:
+            line = bytes(self._held[: end + 1])
+            del self._held[: end + 1]
+            if line.startswith(f"{OFFER_WORD}/".encode()):
+                return parse_line(line)
+            self._skip(line)
+        if len(self._held) > MAX_LINE:
+            self._skip(bytes(self._held))
+            raise NotAnOffer(detail=f"it said {_excerpt(self._first)}")
+        return None
+
+    def end(self) -> NotAnOffer:
+        """The error to raise when the channel ends before an offer came."""
+        self._skip(bytes(self._held))
+        return NotAnOffer(detail=f"it said {_excerpt(self._first)} and ended")
+
+    def _skip(self, line: bytes) -> None:
+        self._noise += len(line)
+        self._first = self._first.strip() or line[:200].decode("utf-8", "replace")
+        if self._noise > MAX_NOISE:
+            raise NotAnOffer(detail=f"it said {_excerpt(self._first)}")
