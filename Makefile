@@ -1,0 +1,84 @@
+# Every target does its own set-up: Debian packages, .venv, the lab's image. What is there already
+# is kept; stamps are named by a digest of their inputs.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+unexport PYTHONPATH
+
+python := .venv/bin/python
+pytest := $(python) -m pytest
+ARGS ?=
+
+digest = $(shell { pwd; cat $(1); } | sha256sum | cut -c 1-16)
+venv_stamp := .venv/stamp-$(call digest,requirements.txt setup.cfg setup.py tools/setup-venv)
+base_stamp := build/stamp/packages-base-$(call digest,bindep.txt)
+lab_stamp := build/stamp/packages-lab-$(call digest,bindep.txt)
+
+.PHONY: help demo test test-full test-lab lint unit model functional bench docs image clean
+.PHONY: need-root
+
+help:
+	@echo 'make demo              a guest survives the power cut of its host, on real Xen'
+	@echo 'make test              lint, types, unit, model, functional, the gate of the lab'
+	@echo 'make test-full         every test, every lab story, every round'
+	@echo 'make test-lab ARGS=... lab stories with arguments of pytest'
+	@echo 'make lint | unit | model | functional    one part of the tests'
+	@echo 'make bench             figures beside xl remus, out/bench/report.json'
+	@echo 'make docs              the documentation, build/docs/html'
+	@echo 'make image             the image that the lab boots'
+	@echo 'make clean             remove what was built; the lab has to be down'
+
+demo: image
+	$(python) -m remus_ha.lab.demo $(ARGS)
+
+# One run of pytest, so that its summary counts everything. The checks of tools/lint are tests.
+test: image
+	$(pytest) tests/unit tests/model tests/functional tests/lab -m 'gate or not lab' $(ARGS)
+
+test-full: image
+	REMUS_HA_FULL=1 $(pytest) tests/unit tests/model tests/functional tests/lab $(ARGS)
+
+test-lab: image
+	$(pytest) tests/lab $(ARGS)
+
+lint: $(venv_stamp)
+	tools/lint $(ARGS)
+
+unit model: $(venv_stamp)
+	$(pytest) tests/$@ $(ARGS)
+
+functional: need-root $(venv_stamp) $(lab_stamp)
+	$(pytest) tests/functional $(ARGS)
+
+bench: image
+	$(python) -m benchmarks $(ARGS)
+
+docs: $(venv_stamp)
+	$(python) -m sphinx -W --keep-going -q -b html doc/source build/docs/html
+	$(python) -m sphinx -W --keep-going -q -b html releasenotes/source build/docs/releasenotes
+	@echo 'build/docs/html/index.html'
+
+image: need-root $(venv_stamp) $(lab_stamp)
+	$(python) -m remus_ha.lab.cli image
+
+clean:
+	rm -rf build out .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find remus_ha tests benchmarks doc -name __pycache__ -prune -exec rm -rf {} +
+
+need-root:
+	@[ "$$(id -u)" = 0 ] || { \
+	    echo 'This needs root: it makes network namespaces and taps and boots Xen hosts.' >&2; \
+	    echo 'Run it again as root. Without root: make lint, unit, model, docs.' >&2; \
+	    exit 1; }
+
+$(base_stamp):
+	@tools/setup-packages || exit 1
+	@mkdir -p $(@D) && touch $@
+
+$(lab_stamp):
+	@tools/step packages tools/setup-packages lab test
+	@mkdir -p $(@D) && touch $@
+
+$(venv_stamp): | $(base_stamp)
+	@tools/step venv tools/setup-venv
+	@rm -f .venv/stamp-* && touch $@
