@@ -162,6 +162,11 @@ def start_detached(
 ) -> "subprocess.Popen[bytes]":
     """Start a process in a session of its own that outlives whoever started it."""
     return subprocess.Popen(
-        list(command), pass_fds=list(pass_fds), stdin=subprocess.DEVNULL,
-        stdout=log_fd, stderr=log_fd, start_new_session=True, cwd="/",
+        list(command),
+        pass_fds=list(pass_fds),
+        stdin=subprocess.DEVNULL,
+        stdout=log_fd,
+        stderr=log_fd,
+        start_new_session=True,
+        cwd="/",
     )

@@ -67,7 +67,6 @@ class Request:
     witness_memory: dict[str, Any]
     detect_ms: int
     certificate: str  # base64 of DER
-    data_token: str  # 32 hexadecimal digits, first octets on the data connection
     wall_clock_s: float
     version: int = VERSION
 

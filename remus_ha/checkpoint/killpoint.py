@@ -1,0 +1,54 @@
+"""Kill points: die at a chosen place of a chosen epoch, as the classic script's test commands.
+
+Set by ``REMUS_HA_KILLPOINT=POINT:EPOCHS:HOW`` in the environment of the real process. POINT is s,
+s2 (before and after postsuspend), r, r2 (preresume), c, c2 (commit); EPOCHS is how often the
+point is passed first; HOW is ``process`` (SIGKILL of this process) or ``host`` (the host goes
+off at once, like a power cut).
+"""
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from remus_ha.exceptions import RemusError
+
+POINTS = ("s", "s2", "r", "r2", "c", "c2")
+_SYSRQ = Path("/proc/sysrq-trigger")
+
+
+class BadKillPoint(RemusError):
+    code = "PROTECT-001"
+    cause = "'{value}' is not a kill point"
+    remedy = "Use POINT:EPOCHS:HOW, with POINT one of s s2 r r2 c c2 and HOW process or host."
+
+
+class KillPoint:
+    """Where to die; the default is nowhere."""
+
+    def __init__(self, point: str = "", passes: int = 0, how: str = "process") -> None:
+        self._point, self._passes, self._how = point, passes, how
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "KillPoint":
+        """Raises BadKillPoint."""
+        value = environment.get("REMUS_HA_KILLPOINT", "")
+        if not value:
+            return cls()
+        point, _, rest = value.partition(":")
+        passes, _, how = rest.partition(":")
+        if point not in POINTS or not passes.isdigit() or how not in ("process", "host"):
+            raise BadKillPoint(value=value)
+        return cls(point, int(passes), how)
+
+    def at(self, point: str) -> None:
+        """Called by the epoch loop at every point."""
+        if point != self._point:
+            return
+        if self._passes > 0:
+            self._passes -= 1
+            return
+        if self._how == "host":
+            # Reboots the machine without sync and without a word to any peer.
+            _SYSRQ.write_text("b")
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,53 @@
+"""What a process crash keeps and a host crash loses: one directory per role and guest in /run.
+
+``session.json`` is written once before the per-guest process starts; it carries the session's
+nonce (design §4, W1). Everything else there is small state for a restart.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(os.environ.get("REMUS_HA_RUN_DIR", "/run/remus-ha"))
+LOGS = Path(os.environ.get("REMUS_HA_LOG_DIR", "/var/log/remus-ha"))
+
+
+def directory(role: str, uuid: str) -> Path:
+    """``role`` is ``primary`` or ``backup``."""
+    return ROOT / role / uuid
+
+
+def control_socket(role: str, uuid: str) -> Path:
+    """Where the per-guest process answers ``status`` and ``unprotect``."""
+    return directory(role, uuid) / "control.sock"
+
+
+def sessions(role: str) -> list[str]:
+    """UUIDs of the guests that have a session of that role on this host, running or left over."""
+    root = ROOT / role
+    if not root.is_dir():
+        return []
+    return sorted(p.name for p in root.iterdir() if (p / "session.json").is_file())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file as a whole; readers see the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "w") as f:
+            json.dump(value, f)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """None where there is no such file or it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
