@@ -1,17 +1,15 @@
 """Certificates that live as long as a session, and TLS contexts that trust exactly one peer.
 
-Each side makes a key and a self-signed certificate, and the two certificates are exchanged in one
-line of text each over the channel that starts the receiver. From then on a connection is good
+Each side makes a key and a self-signed certificate; the two certificates travel as text over the
+channel that starts the receiver (``remus_ha.stream.offer``). From then on a connection is good
 only if the other end holds the key of exactly that certificate: it is the only trust anchor, it
 is compared by fingerprint after the handshake, and TLS 1.3 is the only version. Names and dates
 mean nothing here: hosts' clocks differ, so the certificates are valid from 1970 to 9999.
 """
 
 import base64
-import binascii
 import hashlib
 import os
-import re
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -19,16 +17,7 @@ from datetime import datetime
 
 from remus_ha.stream.errors import NotAnOffer, WrongPeer
 
-OFFER_WORD = "remus-ha"
-OFFER_VERSION = 1
-MAX_LINE = 8192
 MAX_CERTIFICATE = 4096
-MAX_NOISE = 65536
-
-_OFFER = re.compile(
-    rf"{OFFER_WORD}/(?P<version>\d{{1,5}})"
-    r" port=(?P<port>\d{1,5}) data_port=(?P<data_port>\d{1,5}) cert=(?P<cert>[A-Za-z0-9+/=]+)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +26,6 @@ class Credentials:
 
     certificate: bytes  # DER
     pem: bytes = field(repr=False)  # private key, then certificate
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What one side tells the other: where it listens (0: nowhere) and its certificate, DER."""
-
-    port: int
-    data_port: int
-    certificate: bytes
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(self.certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +57,9 @@ def fingerprint(certificate: bytes) -> str:
 def create() -> Credentials:
     """A new EC P-256 key with its self-signed certificate, valid from 1970 to 9999."""
     # Imported here: it takes tens of milliseconds, and only these lines need it.
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "remus-ha session")])
@@ -144,42 +120,19 @@ def _load_key(context: ssl.SSLContext, own: Credentials) -> None:
         os.close(fd)
 
 
-def offer_line(own: Credentials, port: int = 0, data_port: int = 0) -> str:
-    """The one line that tells the other side everything, with its line feed."""
-    cert = base64.b64encode(own.certificate).decode()
-    return f"{OFFER_WORD}/{OFFER_VERSION} port={port} data_port={data_port} cert={cert}\n"
+def encode_certificate(certificate: bytes) -> str:
+    """A certificate as one word of text, for a line of the starting channel."""
+    return base64.b64encode(certificate).decode()
 
 
-def parse_line(line: str | bytes) -> Offer:
-    """The inverse of ``offer_line``. Raises NotAnOffer for anything else."""
-    text = line.decode("ascii", "replace") if isinstance(line, bytes) else line
-    if len(text) > MAX_LINE:
-        raise NotAnOffer(detail=f"a line of {len(text)} characters")
-    match = _OFFER.fullmatch(text.strip("\r\n"))
-    if match is None:
-        raise NotAnOffer(detail=f"it said {_excerpt(text)}")
-    if int(match["version"]) != OFFER_VERSION:
-        raise NotAnOffer(
-            detail=f"it speaks version {match['version']}, this host version {OFFER_VERSION}"
-        )
-    return Offer(_port(match["port"]), _port(match["data_port"]), _certificate(match["cert"]))
-
-
-def _port(digits: str) -> int:
-    port = int(digits)
-    if port > 65535:
-        raise NotAnOffer(detail=f"{port} is no port")
-    return port
-
-
-def _certificate(text: str) -> bytes:
+def decode_certificate(text: str) -> bytes:
+    """The inverse, DER, bounded and readable by OpenSSL. Raises NotAnOffer."""
     try:
         der = base64.b64decode(text, validate=True)
-    except binascii.Error as e:
+    except ValueError as e:
         raise NotAnOffer(detail="its certificate is no base64") from e
     if not 0 < len(der) <= MAX_CERTIFICATE:
         raise NotAnOffer(detail=f"a certificate of {len(der)} octets")
-    # The probe keeps a certificate that OpenSSL cannot read from surfacing only at connect time.
     _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), der)
     return der
 
@@ -189,45 +142,3 @@ def _trust(context: ssl.SSLContext, certificate: bytes) -> None:
         context.load_verify_locations(cadata=certificate)
     except ssl.SSLError as e:
         raise NotAnOffer(detail="its certificate cannot be read") from e
-
-
-def _excerpt(text: str) -> str:
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    return repr(first[:80]) if first else "nothing"
-
-
-class OfferReader:
-    """Finds the offer in what a remote login prints; tolerates a banner before it.
-
-    Lines that do not begin as an offer does are skipped, ``MAX_NOISE`` octets of them at most.
-    """
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-        self._noise = 0
-        self._first = ""
-
-    def feed(self, octets: bytes) -> Offer | None:
-        """The offer, once its line is complete; None before. Raises NotAnOffer."""
-        self._held += octets
-        while (end := self._held.find(b"\n")) >= 0:
-            line = bytes(self._held[: end + 1])
-            del self._held[: end + 1]
-            if line.startswith(f"{OFFER_WORD}/".encode()):
-                return parse_line(line)
-            self._skip(line)
-        if len(self._held) > MAX_LINE:
-            self._skip(bytes(self._held))
-            raise NotAnOffer(detail=f"it said {_excerpt(self._first)}")
-        return None
-
-    def end(self) -> NotAnOffer:
-        """The error to raise when the channel ends before an offer came."""
-        self._skip(bytes(self._held))
-        return NotAnOffer(detail=f"it said {_excerpt(self._first)} and ended")
-
-    def _skip(self, line: bytes) -> None:
-        self._noise += len(line)
-        self._first = self._first.strip() or line[:200].decode("utf-8", "replace")
-        if self._noise > MAX_NOISE:
-            raise NotAnOffer(detail=f"it said {_excerpt(self._first)}")
