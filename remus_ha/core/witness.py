@@ -1,0 +1,209 @@
+"""The witness rule: what a reading of the register means to one party, and what it may propose.
+
+Pure. A party keeps a ``Ledger`` (what it knows of the register) and replaces it with the one
+returned after each reading, proposal and answer. Guarantees:
+
+* ``Standing.WON`` only for the very value that this process proposed last (a lost reply, a
+  duplicate delivery); a value ``(g, me)`` of unknown origin is only ``MINE`` and has to be bumped.
+* ``Standing.OTHER`` only for a generation above the one this session began with.
+* every proposal is one generation above the value it replaces, and replaces only a value that
+  names the proposer (or none at all), except ``seize``, which needs an operator's word.
+"""
+
+import enum
+from dataclasses import dataclass, replace
+
+from remus_ha.core.register import Identity, Kind, Register
+
+
+class Standing(enum.Enum):
+    """What a reading means to the one who reads."""
+
+    WON = "won"  # exactly what this process proposed: its swap to (g+1, me) has taken place
+    MINE = "mine"  # (g, me), by whatever swap: opens nothing, may be bumped
+    MY_PAIR = "my_pair"  # the pair of this session: either side may swap out of it
+    PENDING = "pending"  # (g, primary) of this session, read by its backup: not yet a pair
+    OTHER = "other"  # a higher generation held by another: this copy has lost
+    NONE = "none"  # stopped on purpose
+    MY_HOST = "my_host"  # names an earlier life of this host (its nonce is gone)
+    MISSING = "missing"  # no row: proves nothing
+    REWOUND = "rewound"  # another incarnation of the store: proves nothing
+    UNKNOWN = "unknown"  # an older value than one already known: proves nothing
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A reading in the reader's terms.
+
+    ``opened``: the winner of the register's present value has recorded that it opened its output
+    (for a pair: the winner that the pair was made from).
+    """
+
+    standing: Standing
+    opened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What one process knows of its guest's register.
+
+    ``session`` is the generation this session began with: what the primary won by its bump and
+    told the backup (0: not known yet). ``known`` is the value last read or won, ``proposed`` the
+    one last sent in a swap, ``incarnation`` the store's life when first read.
+    """
+
+    me: Identity
+    peer: Identity | None = None
+    session: int = 0
+    known: Register | None = None
+    proposed: Register | None = None
+    incarnation: str | None = None
+
+
+def read(
+    ledger: Ledger, register: Register | None, opened: int, incarnation: str
+) -> tuple[Ledger, View]:
+    """Take in a reading: the ledger that knows it, and what it means."""
+    if ledger.incarnation not in (None, incarnation):
+        return ledger, View(Standing.REWOUND, False)
+    if register is None:
+        return replace(ledger, incarnation=incarnation), View(Standing.MISSING, False)
+    view = View(standing(ledger, register), has_opened(register, opened))
+    if view.standing is not Standing.UNKNOWN:
+        ledger = replace(ledger, known=register)
+    return replace(ledger, incarnation=incarnation), view
+
+
+def standing(ledger: Ledger, register: Register) -> Standing:
+    """What ``register``, read from the store's known incarnation, means to the ledger's owner."""
+    if ledger.known is not None and register.generation < ledger.known.generation:
+        return Standing.UNKNOWN
+    if register == ledger.proposed and register.holder == ledger.me and register.backup is None:
+        return Standing.WON
+    if register.kind is Kind.NONE:
+        return Standing.NONE
+    if register.kind is Kind.HOLDER and register.holder == ledger.me:
+        return Standing.MINE
+    if is_my_pair(ledger, register):
+        return Standing.MY_PAIR
+    if names_my_host_before(ledger.me, register):
+        return Standing.MY_HOST
+    if register.generation > ledger.session:
+        return Standing.OTHER
+    return Standing.PENDING if register.generation == ledger.session else Standing.UNKNOWN
+
+
+def is_my_pair(ledger: Ledger, register: Register) -> bool:
+    """Whether ``register`` is a pair out of which the ledger's owner may swap.
+
+    A primary may leave any pair that it holds. A backup only the pair of its own session, which
+    is one generation above the session's: its copy belongs to that session alone.
+    """
+    if register.kind is not Kind.PAIR:
+        return False
+    if register.holder == ledger.me:
+        return True
+    return register.backup == ledger.me and register.generation == ledger.session + 1
+
+
+def names_my_host_before(me: Identity, register: Register) -> bool:
+    """Whether the register names this host with a nonce that is not this life's."""
+    named = (register.holder, register.backup)
+    return any(i is not None and i.host == me.host and i.nonce != me.nonce for i in named)
+
+
+def has_opened(register: Register, opened: int) -> bool:
+    """Whether who won ``register`` has recorded that it opened its output.
+
+    A pair is made from ``(g, primary)`` whose opening was recorded before the session streamed.
+    """
+    won = register.generation - (1 if register.kind is Kind.PAIR else 0)
+    return register.kind is not Kind.NONE and opened >= won
+
+
+def propose(ledger: Ledger, new: Register) -> Ledger:
+    """Note that ``new`` is about to be sent in a swap from ``ledger.known``."""
+    return replace(ledger, proposed=new)
+
+
+def won(ledger: Ledger) -> Ledger:
+    """Note that the proposed value has been written; a value of one's own begins a session."""
+    new = ledger.proposed
+    if new is None:
+        raise ValueError("won without having proposed")
+    mine = new.kind is Kind.HOLDER and new.holder == ledger.me
+    return replace(ledger, known=new, session=new.generation if mine else ledger.session)
+
+
+def begin_session(ledger: Ledger, peer: Identity) -> Ledger:
+    """The same knowledge, for a new session with ``peer``."""
+    return replace(ledger, peer=peer, proposed=None)
+
+
+def accept_incarnation(ledger: Ledger) -> Ledger:
+    """Forget the store's incarnation: both hosts have reported, or an operator has decided."""
+    return replace(ledger, incarnation=None, proposed=None, known=None)
+
+
+def bump(ledger: Ledger) -> Register:
+    """``(g+1, me)`` from ``(g, me)``, my pair, none or no row at all.
+
+    For a primary this is the bump, for a backup the promotion. Raises ValueError where the known
+    value is another's.
+    """
+    known = ledger.known
+    if known is not None and not may_swap(ledger, known):
+        raise ValueError(f"{known} is not {ledger.me}'s to change")
+    return Register(_next(known), Kind.HOLDER, ledger.me)
+
+
+def pair(ledger: Ledger) -> Register:
+    """``(g+1, pair)`` from ``(g, me)``. Raises ValueError from any other value."""
+    known = ledger.known
+    if known is None or known.kind is not Kind.HOLDER or known.holder != ledger.me:
+        raise ValueError(f"a pair is made from (g, {ledger.me}), not from {known}")
+    if ledger.peer is None:
+        raise ValueError("a pair needs a peer")
+    return Register(_next(known), Kind.PAIR, ledger.me, ledger.peer)
+
+
+def stop(ledger: Ledger) -> Register:
+    """``(g+1, none)`` from a value of one's own: stopped on purpose."""
+    if ledger.known is None or not may_swap(ledger, ledger.known):
+        raise ValueError(f"{ledger.known} is not {ledger.me}'s to stop")
+    return Register(_next(ledger.known), Kind.NONE, None)
+
+
+def give_back(ledger: Ledger) -> Register:
+    """``(g+1, peer)``: who cannot live with what it has won, or may still win, returns it."""
+    known = ledger.known
+    if known is None or ledger.peer is None:
+        raise ValueError("nothing known to give back, or nobody to give it to")
+    if not may_swap(ledger, known) and not names_my_host_before(ledger.me, known):
+        raise ValueError(f"{known} is not {ledger.me}'s to give back")
+    return Register(_next(known), Kind.HOLDER, ledger.peer)
+
+
+def seize(ledger: Ledger) -> Register:
+    """``(g+1, me)`` from another's value: only on an operator's word that the other is fenced."""
+    return Register(_next(ledger.known), Kind.HOLDER, ledger.me)
+
+
+def may_swap(ledger: Ledger, register: Register) -> bool:
+    """Whether the value is the ledger's owner's to change: it names it, or names nobody."""
+    if register.kind is Kind.NONE:
+        return True
+    return register.holder == ledger.me or is_my_pair(ledger, register)
+
+
+def reconcile(*reports: Register | None) -> Register | None:
+    """The value of a rewound store once both hosts have reported what they know: the newest.
+
+    Swaps sent to the former incarnation are void, so the generation need not grow.
+    """
+    known = [r for r in reports if r is not None]
+    return max(known, key=lambda r: r.generation) if known else None
+
+
+def _next(register: Register | None) -> int:
+    return 1 if register is None else register.generation + 1
