@@ -5,6 +5,7 @@ function from the request to a JSON value. A slow or rude client is cut, never w
 """
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -43,9 +44,9 @@ class ControlSocket:
         client, _ = self._listener.accept()
         client.setblocking(False)
         self._clients[client.fileno()] = (client, bytearray())
-        self._loop.watch(client.fileno(), lambda _e, fd=client.fileno(): self._read(fd))
+        self._loop.watch(client.fileno(), functools.partial(self._read, client.fileno()))
 
-    def _read(self, fd: int) -> None:
+    def _read(self, fd: int, _events: int) -> None:
         client, buffer = self._clients[fd]
         try:
             octets = client.recv(LIMIT)

@@ -7,9 +7,19 @@ thread, no allocation per round beyond epoll's own. Times are ``time.monotonic``
 import select
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 _FOREVER_S = 3600.0
+
+
+@dataclass(slots=True, eq=False)
+class Timer:
+    """A call that is due; ``interval_s`` 0: once."""
+
+    due: float
+    interval_s: float
+    callback: Callable[[], None]
 
 
 class Loop:
@@ -18,7 +28,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
-        self._ticks: list[tuple[float, float, Callable[[], None]]] = []
+        self._timers: list[Timer] = []
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
         """Call ``callback(events)`` whenever ``fd`` is ready; replaces an earlier watch."""
@@ -39,9 +49,22 @@ class Loop:
     def watching(self, fd: int) -> bool:
         return fd in self._callbacks
 
-    def every(self, interval_s: float, callback: Callable[[], None]) -> None:
+    def every(self, interval_s: float, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` about every ``interval_s`` from inside ``until``."""
-        self._ticks.append((time.monotonic() + interval_s, interval_s, callback))
+        return self._arm(Timer(time.monotonic() + interval_s, interval_s, callback))
+
+    def after(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` once from inside ``until``."""
+        return self._arm(Timer(time.monotonic() + delay_s, 0.0, callback))
+
+    def _arm(self, timer: Timer) -> Timer:
+        self._timers.append(timer)
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Idempotent."""
+        if timer in self._timers:
+            self._timers.remove(timer)
 
     def until(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
         """Serve until ``done()`` or the deadline; what ``done()`` says at the end."""
@@ -62,16 +85,20 @@ class Loop:
 
     def _wait_s(self, now: float, deadline: float | None) -> float:
         wake = now + _FOREVER_S if deadline is None else deadline
-        for due, _interval, _callback in self._ticks:
-            wake = min(wake, due)
+        for timer in self._timers:
+            wake = min(wake, timer.due)
         return max(0.0, wake - now)
 
     def _tick(self) -> None:
         now = time.monotonic()
-        for i, (due, interval, callback) in enumerate(self._ticks):
-            if due <= now:
-                self._ticks[i] = (now + interval, interval, callback)
-                callback()
+        for timer in tuple(self._timers):
+            if timer.due > now:
+                continue
+            if timer.interval_s:
+                timer.due = now + timer.interval_s
+            else:
+                self.cancel(timer)
+            timer.callback()
 
     def close(self) -> None:
         self._epoll.close()

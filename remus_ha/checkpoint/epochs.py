@@ -80,6 +80,7 @@ class Epochs:
 
     def __init__(
         self,
+        *,
         loop: Loop,
         domain: DomainControl,
         stream: MemoryStream,

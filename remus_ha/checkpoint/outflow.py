@@ -1,0 +1,93 @@
+"""The primary's end of the data stream in the loop: pipe to socket, held during a pause.
+
+While the guest is suspended nothing is sent unless the pipe is filling up: the copier shall have
+the processor. ``moved_at`` is when an octet last went out, which is what health is judged by.
+"""
+
+import os
+import socket
+import time
+
+from remus_ha.checkpoint.epochs import Trouble
+from remus_ha.loop import READ, WRITE, Loop
+from remus_ha.stream.errors import PeerClosed
+from remus_ha.stream.mover import Mover, Wait, grow_pipe
+
+BUDGET = 4 << 20  # octets per round, so that control frames are never kept waiting
+PIPE_WANTED = 64 << 20
+
+
+class Outflow:
+    """Owns the pipe; ``write_end`` goes to the save helper."""
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        self._loop, self._sock = loop, sock
+        self._pipe, self.write_end = os.pipe2(os.O_CLOEXEC)
+        self.capacity = grow_pipe(self._pipe, PIPE_WANTED)
+        os.set_blocking(self._pipe, False)
+        self._mover = Mover(self._pipe, sock)
+        self._going = False
+        self.moved_at = time.monotonic()
+
+    @property
+    def moved(self) -> int:
+        """Octets handed to TCP."""
+        return self._mover.moved
+
+    def backlog(self) -> int:
+        return self._mover.backlog()
+
+    def offset(self) -> int:
+        return self._mover.offset()
+
+    def nearly_full(self) -> bool:
+        """More than half full: a copy will not fit, it goes on at the network's speed."""
+        return self._mover.backlog() > self.capacity // 2
+
+    def hold(self) -> None:
+        """Stop sending. Idempotent."""
+        self._going = False
+        self._loop.forget(self._pipe)
+        self._loop.forget(self._sock.fileno())
+
+    def go(self) -> None:
+        """Send whatever comes. Idempotent."""
+        self._going = True
+        self._loop.watch(self._pipe, self._on_ready)
+
+    def _on_ready(self, _events: int) -> None:
+        before = self._mover.moved
+        try:
+            wait = self._mover.pump(BUDGET)
+        except PeerClosed as e:
+            self.hold()
+            raise Trouble(f"the data connection: {e}") from e
+        if self._mover.moved != before:
+            self.moved_at = time.monotonic()
+        self._wait_for(wait)
+
+    def _wait_for(self, wait: Wait) -> None:
+        if wait is Wait.SINK:
+            self._loop.forget(self._pipe)
+            self._loop.watch(self._sock.fileno(), self._on_ready, WRITE)
+        elif wait is Wait.END:
+            self.hold()
+        else:
+            self._loop.forget(self._sock.fileno())
+            self._loop.watch(self._pipe, self._on_ready, READ)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._pipe < 0:
+            return
+        self.hold()
+        os.close(self._pipe)
+        self.close_write_end()
+        self._sock.close()
+        self._pipe = -1
+
+    def close_write_end(self) -> None:
+        """The save helper has its own copy."""
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
