@@ -7,9 +7,13 @@ nobody knows whether a swap took place: only a later read tells.
 
 import abc
 import enum
+import threading
 from dataclasses import dataclass
 
 from remus_ha.core.register import Register
+from remus_ha.witness.deadline import Deadline
+from remus_ha.witness.errors import WitnessUnavailable
+from remus_ha.witness.memory import Memory
 
 
 class Swap(enum.Enum):
@@ -34,7 +38,16 @@ class Reading:
 
 
 class WitnessDriver(abc.ABC):
-    """One connection to a store. Not thread-safe: one thread uses it at a time."""
+    """One connection to a store. Not thread-safe: one thread uses it at a time.
+
+    Only ``interrupt`` may be called while another thread is inside a call.
+    """
+
+    REREAD_S = 0.5  # pause between two reads, and between two attempts at a store that is away
+    ASK_S = 2.0  # the longest that one of the reads of a long wait may take
+
+    def __init__(self) -> None:
+        self._interrupted = threading.Event()
 
     @abc.abstractmethod
     def read(self, uuid: str, timeout_s: float) -> Reading:
@@ -56,3 +69,51 @@ class WitnessDriver(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Drop the connection."""
+
+    def connect(self, timeout_s: float) -> None:  # noqa: B027
+        """Load what the driver needs and try the store, so that the first ask is a quick one.
+
+        Call it before the epoch loop starts. Raises like ``read``.
+        """
+
+    @property
+    def memory(self) -> Memory | None:
+        """What to keep in /run and hand to this driver's successor; None: nothing seen yet."""
+        return None
+
+    def wait_change(self, uuid: str, since: Reading | None, timeout_s: float) -> Reading:
+        """Wait for a reading other than ``since`` (None: for any), up to ``timeout_s``.
+
+        Returns the last reading, equal to ``since`` when nothing changed in time. A store that is
+        away is asked again until it is back; raises WitnessUnavailable when it is still away at
+        the end, and at once after ``interrupt``.
+        """
+        deadline = Deadline(timeout_s)
+        while True:
+            try:
+                reading = self.read(uuid, deadline.within(self.ASK_S).remaining())
+                if reading != since:
+                    return reading
+                self._await_event(uuid, deadline)
+                if deadline.remaining() <= 0:
+                    return reading
+            except WitnessUnavailable:
+                if deadline.remaining() <= self.REREAD_S or self._interrupted.is_set():
+                    raise
+                self._interrupted.wait(self.REREAD_S)
+
+    def _await_event(self, uuid: str, deadline: Deadline) -> None:
+        """Return when another read is worth while: here, after a pause."""
+        if self._interrupted.wait(min(self.REREAD_S, deadline.remaining())):
+            raise WitnessUnavailable(store=type(self).__name__, why="the wait was interrupted")
+
+    def rearm(self) -> None:
+        """Forget an earlier ``interrupt``."""
+        self._interrupted.clear()
+
+    def interrupt(self) -> None:
+        """End the call that another thread is in, soon, with WitnessUnavailable.
+
+        Calls go on failing until ``rearm``. A driver that can't do it lets the call run out.
+        """
+        self._interrupted.set()
