@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from remus_ha.checkpoint.killpoint import KillPoint
-from remus_ha.core.pacing import Pacer
+from remus_ha.core.pacing import Pace, next_deadline
 from remus_ha.hypervisor.base import Ask, DomainControl, Life, MemoryStream
 from remus_ha.loop import Loop
 
@@ -86,23 +86,25 @@ class Epochs:
         stream: MemoryStream,
         outflow: Outflow,
         buffer: Buffer,
-        pacer: Pacer,
+        pace: Pace,
         timing: Timing,
         mark: Callable[[int, int], None],
         killpoint: KillPoint,
     ) -> None:
         self._loop, self._domain, self._stream = loop, domain, stream
-        self._outflow, self._buffer, self._pacer = outflow, buffer, pacer
+        self._outflow, self._buffer, self.pace = outflow, buffer, pace
         self._timing, self._mark, self._killpoint = timing, mark, killpoint
         self._asked: list[Ask] = []
         self._trouble: Trouble | None = None
         self._start_offset = 0
+        self._due_ns = 0
+        self.skipped = 0
         self.sample = Sample(0)
         self.marked = -1
         self.acked = -1
         self.may_go_on: Callable[[], bool] = lambda: True
         self.finished: Callable[[Sample], None] = lambda sample: None
-        self.suspended = False
+        self.asking = False
 
     def fail(self, trouble: Trouble) -> None:
         """From a callback: end the loop at its next wait. The first reason counts."""
@@ -161,21 +163,34 @@ class Epochs:
         self._wait(lambda: self.outstanding() is None and self.may_go_on(), None)
         if self.sample.acked:
             self.finished(self.sample)
-        self._wait(lambda: False, self._pacer.next_start(time.monotonic()))
+        self._wait(lambda: False, self._next_start())
         while self._domain.life() is Life.PAUSED:
             self._wait(lambda: False, time.monotonic() + PAUSED_LOOK_S)
+
+    def _next_start(self) -> float:
+        """When to ask for the next suspend; at once for epoch 0."""
+        now_ns = time.monotonic_ns()
+        if self.marked < 0:
+            self._due_ns = now_ns
+        else:
+            resumed_ns = int(self.sample.resumed * 1e9)
+            deadline = next_deadline(self.pace, self._due_ns, resumed_ns, now_ns)
+            self._due_ns = deadline.start_ns
+            self.skipped += deadline.skipped
+        return self._due_ns / 1e9
 
     def _suspend(self) -> None:
         sample = self.sample = Sample(self.marked + 1)
         self._start_offset = self._outflow.offset()
         sample.requested = time.monotonic()
+        self.asking = True
         self._domain.request_suspend()
         while not self._wait(self._gave_up, time.monotonic() + self._timing.suspend_s):
             self._suspend_is_late()
+        self.asking = False
         life = self._domain.life()
         if life is not Life.SUSPENDED:
             raise Trouble(f"the guest ended: {life.value}", life)
-        self.suspended = True
         sample.suspended = time.monotonic()
 
     def _gave_up(self) -> bool:
@@ -214,7 +229,6 @@ class Epochs:
         self._killpoint.at("r")
         self._buffer.preresume()
         self._domain.resume()
-        self.suspended = False
         self.sample.resumed = time.monotonic()
         self._killpoint.at("r2")
         self._stream.reply(1)

@@ -1,0 +1,420 @@
+"""The primary's per-guest process: it wires the epoch loop to the table that decides.
+
+Everything happens in one thread and one loop. The straight-line part is ``_stream``: connect,
+copy, epochs until something is wrong. All else is events into the table and its actions.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from remus_ha import rundir
+from remus_ha.caretaker import CareLink
+from remus_ha.checkpoint.epochs import Epochs, Timing, Trouble
+from remus_ha.checkpoint.figures import Figures
+from remus_ha.checkpoint.killpoint import KillPoint
+from remus_ha.checkpoint.outflow import Outflow
+from remus_ha.checkpoint.peer import Peer, Where
+from remus_ha.checkpoint.session import Session
+from remus_ha.control_socket import ControlSocket
+from remus_ha.core import primary
+from remus_ha.core.pacing import Pace
+from remus_ha.core.primary import Action, Event, Facts, State
+from remus_ha.core.register import Identity
+from remus_ha.core.states import PRIMARY
+from remus_ha.core.table import Machine
+from remus_ha.core.witness import Ledger
+from remus_ha.deciding import Decider
+from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor.base import Life, MemoryStream
+from remus_ha.hypervisor.xen.domain import XenDomain
+from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.journal import Journal
+from remus_ha.loop import Loop
+from remus_ha.netbuf.base import NetbufDriver
+from remus_ha.stream.credentials import Credentials
+from remus_ha.stream.frames import Hello, Phase, Role, StopReason
+from remus_ha.witness.asker import Asker
+
+_ENDED = (Life.POWEROFF, Life.REBOOT, Life.CRASHED, Life.GONE)
+_STOP_REASONS = {
+    Event.UNPROTECT: StopReason.UNPROTECT,
+    Event.GUEST_SHUTDOWN: StopReason.SHUTDOWN,
+    Event.GUEST_REBOOT: StopReason.REBOOT,
+    Event.GUEST_CRASHED: StopReason.CRASH,
+    Event.GUEST_GONE: StopReason.DESTROYED,
+}
+_FINAL = (*primary.ENDS, State.ALONE)
+_COPY_S = 10.0
+
+
+class Primary:
+    """One protected guest's process. ``run`` returns when nothing is left to do."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        credentials: Credentials | None,
+        buffer: NetbufDriver,
+        asker: Asker,
+        link: CareLink,
+        killpoint: KillPoint,
+    ) -> None:
+        self._session, self._credentials, self._buffer = session, credentials, buffer
+        self._link, self._killpoint = link, killpoint
+        self.journal = Journal(f"primary {session.name}")
+        self._loop = Loop()
+        self._xen = XenDriver()
+        self._domain: XenDomain = self._xen.control(session.domid)
+        self._figures = Figures()
+        self._epochs: Epochs | None = None
+        self._outflow: Outflow | None = None
+        self._stream_wanted = False
+        self._reason = StopReason.ABORTED
+        self._detect_s = session.detect_ms / 1e3
+        self._peer = self._new_peer()
+        me = Identity(session.host, session.nonce)
+        ledger = Ledger(me, Identity(session.peer_host, session.peer_nonce))
+        self._decider: Decider[State, Event, Facts, Action] = Decider(
+            loop=self._loop,
+            machine=Machine(primary.TABLE, State.NEW),
+            events=Event,
+            facts=self._facts,
+            deeds=self._deeds(),
+            asker=asker,
+            uuid=session.uuid,
+            ledger=ledger,
+            log=self.journal,
+        )
+        self._server = ControlSocket(
+            self._loop, rundir.control_socket("primary", session.uuid), self._answer
+        )
+
+    def _new_peer(self) -> Peer:
+        return Peer(
+            loop=self._loop,
+            session=bytes.fromhex(self._session.session),
+            detect_s=self._detect_s,
+            on_ack=self._on_ack,
+            on_trouble=self._on_trouble,
+        )
+
+    def _deeds(self) -> dict[str, Callable[[], None]]:
+        return {
+            "start_stream": self._want_stream,
+            "release_one": self._release_one,
+            "hold": self._hold,
+            "cut": self._peer.close,
+            "open_output": self._open_output,
+            "tell_stop": self._tell_stop,
+            "pause_guest": self._domain.pause,
+            "resume_guest": self._resume_guest,
+            "restart_guest": self._restart_guest,
+            "destroy_guest": self._destroy_guest,
+            "clean": self._clean,
+        }
+
+    def _facts(self) -> Facts:
+        return Facts(
+            buffered=self._epochs is not None and self._epochs.marked >= 0,
+            restart_on_crash=self._session.on_crash == "restart",
+        )
+
+    # --- the life of the process
+
+    def run(self, *, restart: bool) -> State:
+        """Until the guest is alone, gone or handed back. Returns the state it ended in."""
+        self._loop.watch(self._domain.fileno(), self._on_domain)
+        self._loop.watch(self._link.fileno(), self._on_link)
+        self._loop.every(min(0.25, self._detect_s / 8), self._tick)
+        self._decider.feed(Event.RESTART if restart else Event.START)
+        while self._decider.state not in _FINAL:
+            if self._stream_wanted:
+                self._stream_wanted = False
+                self._stream()
+            else:
+                self._loop.until(lambda: self._stream_wanted or self._decider.state in _FINAL)
+        return self._finish()
+
+    def _finish(self) -> State:
+        state = self._decider.state
+        if state is State.ALONE:
+            self._clean()
+        rundir.write_json(
+            rundir.directory("primary", self._session.uuid) / "result.json", self.status()
+        )
+        self._peer.close()
+        self._server.close()
+        self._decider.close()
+        self._domain.close()
+        self._link.quit()
+        self.journal(f"ends as {state.value}")
+        return state
+
+    def _tick(self) -> None:
+        self._link.beat()
+        epochs = self._epochs
+        if epochs is None:
+            return
+        self._peer.beat(epochs.marked, self._phase())
+        if self._peer.silent_s() > self._detect_s:
+            epochs.fail(Trouble(f"nothing heard of the backup for {self._peer.silent_s():.2f} s"))
+        elif epochs.outstanding() is not None and self._unacknowledged_s() > self._detect_s:
+            epochs.fail(Trouble(f"no acknowledgement of epoch {epochs.marked}"))
+
+    def _unacknowledged_s(self) -> float:
+        """How long an epoch has been without acknowledgement or progress on its way."""
+        moved_at = self._outflow.moved_at if self._outflow else 0.0
+        since = max(moved_at, self._epochs.sample.resumed if self._epochs else 0.0)
+        return time.monotonic() - since
+
+    def _phase(self) -> Phase:
+        if self._decider.state is State.SYNCING:
+            return Phase.SYNCING
+        epochs = self._epochs
+        return Phase.WAITING if epochs and epochs.outstanding() is not None else Phase.RUNNING
+
+    # --- the session
+
+    def _stream(self) -> None:
+        """Connect, copy, epochs; ends with the guest running and the event that ended it."""
+        event: Event | None = Event.DOUBT
+        try:
+            self._connect()
+            self._run_epochs()
+        except Trouble as e:
+            self.journal(f"the session ends: {e.reason}")
+            event = None if e.reason == _HELD else self._event_of(e.life)
+        except RemusError as e:
+            self.journal(f"the session ends: {e}")
+        finally:
+            self._abort()
+        if event is not None:
+            self._note_reason(event)
+            self._decider.feed(event)
+
+    def _connect(self) -> None:
+        if self._credentials is None:
+            raise Trouble("a restarted process has no session to go on with")
+        s = self._session
+        known = self._decider.ledger.session
+        hello = Hello(
+            session=bytes.fromhex(s.session),
+            role=Role.PRIMARY,
+            version=s.product_version,
+            features=(f"xen={self._xen.version}", f"generation={known}"),
+            name=s.name,
+            uuid=s.uuid,
+            host=s.host,
+            nonce=s.nonce,
+        )
+        where = Where(s.peer_address, s.control_port, s.data_port, s.peer_certificate)
+        self._peer.connect(where, self._credentials, hello)
+
+    def _run_epochs(self) -> None:
+        if self._peer.data is None:
+            raise Trouble("no data connection")
+        self._outflow = Outflow(self._loop, self._peer.data)
+        stream = self._xen.save(self._session.domid, self._outflow.write_end, self.journal)
+        self._outflow.close_write_end()
+        try:
+            self._epochs = self._new_epochs(stream, self._outflow)
+            self._loop.watch(stream.fileno(), self._epochs.on_stream)
+            self._epochs.run()
+        finally:
+            self._domain.resume()  # first of all: the rest may take a while
+            self._loop.forget(stream.fileno())
+            # The pipe's reader has to go on or go away for the helper to end.
+            self._outflow.close()
+            stream.close()
+
+    def _new_epochs(self, stream: MemoryStream, outflow: Outflow) -> Epochs:
+        epochs = Epochs(
+            loop=self._loop,
+            domain=self._domain,
+            stream=stream,
+            outflow=outflow,
+            buffer=self._buffer,
+            pace=Pace(self._session.interval_ms * 1_000_000),
+            timing=Timing(suspend_s=max(5.0, 5 * self._detect_s), copy_s=_COPY_S),
+            mark=self._peer.mark,
+            killpoint=self._killpoint,
+        )
+        epochs.may_go_on = lambda: epochs.marked < 0 or self._decider.state is State.PROTECTED
+        epochs.finished = self._figures.add
+        return epochs
+
+    def _may_run(self) -> bool:
+        return self._decider.state not in (State.YIELDING, State.BEATEN, State.DESTROYED)
+
+    def _abort(self) -> None:
+        """The session is over: the guest runs, its output as the plugs have it. Idempotent."""
+        asking = self._epochs is None or self._epochs.asking
+        self._epochs = None
+        if asking and not self._domain.withdraw_suspend():
+            # Taken already, or never asked: a guest that still gives itself up is resumed when
+            # it does (``_on_domain``).
+            self.journal("no suspend request to withdraw")
+        self._domain.resume()
+        self._domain.stop_tracking()
+
+    def _on_ack(self, n: int) -> None:
+        epochs = self._epochs
+        if epochs is None:
+            return
+        due = epochs.acknowledge(n)
+        self._figures.stale_acks += not due
+        if due and n == 0:
+            self._decider.feed(Event.FIRST_ACK)
+        else:
+            self._decider.feed(Event.ACK, outstanding=due)
+
+    def _on_trouble(self, trouble: Trouble) -> None:
+        if self._epochs is not None:
+            self._epochs.fail(trouble)
+
+    def _on_domain(self, _events: int) -> None:
+        self._domain.drain()
+        life = self._domain.life()
+        if life is Life.SUSPENDED and self._epochs is None and self._may_run():
+            self._domain.resume()  # it took a request of a session that is over
+        if life not in _ENDED:
+            return
+        if self._epochs is not None:
+            self._epochs.fail(Trouble(f"the guest ended: {life.value}", life))
+        else:
+            event = self._event_of(life)
+            self._note_reason(event)
+            self._decider.feed(event)
+
+    def _event_of(self, life: Life | None) -> Event:
+        """What the guest's end means, by its own on_poweroff, on_reboot and on_crash."""
+        s = self._session
+        if life is Life.POWEROFF:
+            return Event.GUEST_REBOOT if s.on_poweroff == "restart" else Event.GUEST_SHUTDOWN
+        if life is Life.REBOOT:
+            return Event.GUEST_REBOOT if s.on_reboot == "restart" else Event.GUEST_SHUTDOWN
+        if life is Life.CRASHED:
+            return Event.GUEST_CRASHED
+        return Event.GUEST_GONE if life is Life.GONE else Event.DOUBT
+
+    def _on_link(self, _events: int) -> None:
+        """Only end of file comes this way."""
+        self._loop.forget(self._link.fileno())
+        self._link.lost()
+        self._loop.watch(self._link.fileno(), self._on_link)
+
+    def _note_reason(self, event: Event) -> None:
+        self._reason = _STOP_REASONS.get(event, self._reason)
+
+    # --- actions of the table
+
+    def _want_stream(self) -> None:
+        self._stream_wanted = True
+
+    def _release_one(self) -> None:
+        if self._epochs is not None:
+            self._epochs.release()
+
+    def _hold(self) -> None:
+        if self._epochs is not None:
+            self._epochs.fail(Trouble(_HELD))
+        else:
+            self._abort()
+
+    def _open_output(self) -> None:
+        self._buffer.pass_through()
+
+    def _tell_stop(self) -> None:
+        self._peer.tell_stop(self._reason)
+
+    def _resume_guest(self) -> None:
+        self._domain.resume()
+        self._domain.unpause()
+
+    def _restart_guest(self) -> None:
+        raise NotImplementedError
+
+    def _destroy_guest(self) -> None:
+        """Its last output may leave only where it ended by itself and nobody else can live."""
+        if self._decider.state is State.STOPPED:
+            self._buffer.teardown(release=True)
+            if self._preserved():
+                return
+        self._domain.destroy()
+
+    def _preserved(self) -> bool:
+        """Whether the guest's configuration wants the dead domain kept for a look."""
+        s, life = self._session, self._domain.life()
+        wanted = {Life.POWEROFF: s.on_poweroff, Life.REBOOT: s.on_reboot, Life.CRASHED: s.on_crash}
+        return wanted.get(life, "destroy") == "preserve"
+
+    def _clean(self) -> None:
+        release = self._domain.life() is not Life.GONE
+        self._buffer.teardown(release=release)
+        self._domain.stop_tracking()
+        session_file = rundir.directory("primary", self._session.uuid) / "session.json"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(session_file)
+
+    # --- the local socket
+
+    def _answer(self, request: dict[str, Any]) -> Any:
+        command = request.get("command")
+        if command == "status":
+            return self.status(int(request.get("after", 0)))
+        if command == "samples":
+            return self._figures.raw(int(request.get("after", -1)))
+        if command == "unprotect":
+            self._reason = StopReason.UNPROTECT
+            self._decider.feed(Event.UNPROTECT)
+            return {"accepted": True}
+        raise ValueError(f"no command {command!r}")
+
+    def status(self, after: int = 0) -> dict[str, Any]:
+        """What ``remus-ha status --json`` shows of this guest."""
+        s, state = self._session, self._decider.state
+        known = self._decider.ledger.known
+        return {
+            "role": "primary",
+            "name": s.name,
+            "uuid": s.uuid,
+            "domid": s.domid,
+            "peer": s.peer_host,
+            "state": PRIMARY[state].value,
+            "detail": state.value,
+            "generation": known.generation if known else 0,
+            "epoch": self._epochs.marked if self._epochs else -1,
+            "acked": self._epochs.acked if self._epochs else -1,
+            "interval_ms": s.interval_ms,
+            "detect_ms": s.detect_ms,
+            "round_trip_ms": round(1e3 * self._peer.round_trip_s, 3),
+            "sent_octets": self._outflow.moved if self._outflow else 0,
+            "figures": self._figures.summary(),
+            "vifs": self._vif_stats(),
+            "pid": os.getpid(),
+            "events": self.journal.after(after),
+        }
+
+    def _vif_stats(self) -> list[dict[str, Any]]:
+        try:
+            stats = self._buffer.stats()
+        except RemusError:
+            return []  # a vif that is just going away; the next look tells
+        return [
+            {
+                "vif": v.vif,
+                "backlog_octets": v.backlog_bytes,
+                "backlog_frames": v.backlog_packets,
+                "drops": v.drops,
+                "highest_octets": v.highest_bytes,
+                "limit_octets": v.limit_bytes,
+            }
+            for v in stats
+        ]
+
+
+_HELD = "held"

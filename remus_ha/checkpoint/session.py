@@ -1,0 +1,69 @@
+"""What the command line arranges and the primary's process works from (``session.json``)."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from remus_ha import rundir
+from remus_ha.exceptions import RemusError
+
+
+class SessionMissing(RemusError):
+    code = "PROTECT-003"
+    cause = "there is no session of guest {uuid} on this host"
+    remedy = "Start one with 'remus-ha protect'."
+
+
+@dataclass(frozen=True, slots=True)
+class SessionVif:
+    """One vif of the protected guest."""
+
+    devid: int
+    name: str
+    mac: str
+    bridge: str
+    script: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session of one guest, as seen from the primary."""
+
+    session: str  # 32 hexadecimal digits
+    uuid: str
+    name: str
+    domid: int
+    host: str
+    nonce: str
+    peer_host: str
+    peer_nonce: str
+    peer_address: str
+    control_port: int
+    data_port: int
+    peer_certificate: str  # base64 of DER
+    witness: str  # URL
+    witness_entry: str  # import path of its driver
+    netbuf_entry: str  # import path of the buffer driver; empty: output is not buffered
+    interval_ms: int
+    detect_ms: int
+    on_poweroff: str
+    on_reboot: str
+    on_crash: str
+    vifs: tuple[SessionVif, ...]
+    config: dict[str, Any]
+    product_version: str
+
+    def save(self) -> Path:
+        path = rundir.directory("primary", self.uuid) / "session.json"
+        rundir.write_json(path, asdict(self))
+        return path
+
+    @classmethod
+    def load(cls, uuid: str) -> "Session":
+        """Raises SessionMissing."""
+        fields = rundir.read_json(rundir.directory("primary", uuid) / "session.json")
+        try:
+            fields["vifs"] = tuple(SessionVif(**vif) for vif in fields["vifs"])
+            return cls(**fields)
+        except TypeError as e:
+            raise SessionMissing(uuid=uuid) from e
