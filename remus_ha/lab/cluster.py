@@ -1,0 +1,313 @@
+"""The lab as one object: hosts, network, witness, guests.
+
+All state is in the run directory (REMUS_HA_RUN, else ``/run/remus-ha-lab``), so every command
+and every process of root finds the same lab. Disks and the witness's data lie in the cache
+directory, which is on a disk. ``down`` removes all of both.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from remus_ha.lab import cache, image, tools
+from remus_ha.lab.errors import NotUp, UnknownHost, WrongShape
+from remus_ha.lab.guests import Guests
+from remus_ha.lab.host import Host
+from remus_ha.lab.image import Images
+from remus_ha.lab.network import Network
+from remus_ha.lab.plan import Link, plan_hosts
+from remus_ha.lab.progress import Progress
+from remus_ha.lab.push import Checkout
+from remus_ha.lab.qemu import HostFiles, Machine
+from remus_ha.lab.witness import Witness
+
+_DEFAULT_RUN = Path("/run/remus-ha-lab")
+
+
+def run_directory() -> Path:
+    """Where the lab's state is."""
+    named = os.environ.get("REMUS_HA_RUN")
+    return Path(named) if named else _DEFAULT_RUN
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """One cable; ``rate_bit_s`` is None when it is not slowed down."""
+
+    address: str
+    plugged: bool
+    rate_bit_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """One host; ``pid`` is its QEMU's, None when it has no power."""
+
+    name: str
+    pid: int | None
+    hung: bool
+    links: dict[str, LinkStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class LabStatus:
+    """The whole lab."""
+
+    up: bool
+    namespace: str
+    hosts: list[HostStatus]
+    witness: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What ``up`` was asked for, kept in the run directory."""
+
+    hosts: int
+    machine: Machine
+    images: Images
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def load(cls, text: str) -> "_Shape":
+        raw = json.loads(text)
+        images = Images(**{name: Path(path) for name, path in raw["images"].items()})
+        return cls(raw["hosts"], Machine(**raw["machine"]), images)
+
+
+class Lab:
+    """One lab. Methods that name a host raise UnknownHost, NotUp, HostDown."""
+
+    def __init__(self, run: Path | None = None, progress: Progress | None = None) -> None:
+        self.run = run or run_directory()
+        self.progress = progress or Progress()
+        tag = hashlib.sha256(str(self.run).encode()).hexdigest()[:6]
+        name = "remus-lab" if self.run == _DEFAULT_RUN else f"remus-lab-{tag}"
+        self.store = cache.root() / name
+        self.network = Network(name)
+        self.witness = Witness(self.network, self.run, self.store)
+        self.guests = Guests(self.run / "guests.json", self.network, self._running, self.host)
+
+    # -- as a whole
+
+    def up(self, hosts: int = 2, machine: Machine | None = None) -> None:
+        """Bring the lab up; what is up already stays. Undone when it fails or is interrupted.
+
+        Raises NotRoot, ToolsMissing, WrongShape, HostDied, TimedOut and the image's errors.
+        """
+        plan_hosts(hosts)
+        tools.require()
+        images = image.ensure(self.progress)
+        shape = _Shape(hosts, machine or Machine(), images)
+        with self._locked():
+            if self._shape_file.exists():
+                self._require_shape(shape)
+            try:
+                self._bring_up(shape)
+            except BaseException:
+                self._take_down()
+                raise
+
+    def _require_shape(self, wanted: _Shape) -> None:
+        running = self._shape()
+        if (running.hosts, running.machine) != (wanted.hosts, wanted.machine):
+            raise WrongShape(
+                running=f"{running.hosts} hosts, {running.machine}",
+                wanted=f"{wanted.hosts} hosts, {wanted.machine}",
+            )
+
+    def _bring_up(self, shape: _Shape) -> None:
+        if not self._shape_file.exists():
+            self.network.remove()
+            self.store.mkdir(parents=True, exist_ok=True)
+            self.network.create(plan_hosts(shape.hosts))
+            self._shape_file.write_text(shape.dump())
+        self._boot([host for host in self.hosts() if not host.running])
+        self.witness.start()
+
+    def _boot(self, hosts: Sequence[Host]) -> None:
+        if not hosts:
+            return
+        shape = self._shape()
+        names = [plan.name for plan in plan_hosts(shape.hosts)]
+        with self.progress.step(f"boot {', '.join(host.name for host in hosts)}"):
+            for host in hosts:
+                host.start(names, shape.machine)
+            for host in hosts:
+                host.wait_ready()
+
+    def down(self) -> None:
+        """End and remove everything; nothing happens without a lab."""
+        with self._locked():
+            self._take_down()
+
+    def _take_down(self) -> None:
+        if self._shape_file.exists():
+            for host in self.hosts():
+                host.remove()
+        self.witness.remove()
+        self.network.remove()
+        shutil.rmtree(self.store, ignore_errors=True)
+        shutil.rmtree(self.run, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One ``up``, ``down`` or ``boot`` at a time."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.run, os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self.run.mkdir(parents=True, exist_ok=True)
+            yield
+        finally:
+            os.close(fd)
+
+    @property
+    def _shape_file(self) -> Path:
+        return self.run / "lab.json"
+
+    def _shape(self) -> _Shape:
+        try:
+            return _Shape.load(self._shape_file.read_text())
+        except FileNotFoundError:
+            raise NotUp() from None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a lab, with or without running hosts."""
+        return self._shape_file.exists()
+
+    # -- hosts
+
+    def hosts(self) -> list[Host]:
+        """All hosts, running or not."""
+        shape = self._shape()
+        return [
+            Host(plan, self.network, shape.images, self._files(plan.name))
+            for plan in plan_hosts(shape.hosts)
+        ]
+
+    def _files(self, name: str) -> HostFiles:
+        return HostFiles(self.run / "hosts" / name, self.store / f"{name}.qcow2")
+
+    def _running(self) -> list[Host]:
+        return [host for host in self.hosts() if host.running and not host.hung]
+
+    def host(self, name: str) -> Host:
+        """The host called ``name``."""
+        hosts = self.hosts()
+        for host in hosts:
+            if host.name == name:
+                return host
+        raise UnknownHost(host=name, known=", ".join(host.name for host in hosts))
+
+    def status(self) -> LabStatus:
+        """What is there now."""
+        hosts = self.hosts() if self.is_up else []
+        return LabStatus(
+            up=self.is_up,
+            namespace=self.network.name,
+            hosts=[self._host_status(host) for host in hosts],
+            witness=self.witness.url if self.witness.running else None,
+        )
+
+    def _host_status(self, host: Host) -> HostStatus:
+        links = {
+            str(link): LinkStatus(
+                address=host.plan.address(link),
+                plugged=self.network.plugged(host.plan, link),
+                rate_bit_s=self.network.rate_bit_s(host.plan, link),
+            )
+            for link in Link
+        }
+        process = host.process
+        return HostStatus(host.name, process.pid if process else None, host.hung, links)
+
+    def ssh(
+        self,
+        host: str,
+        command: str | Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        timeout_s: float = 60.0,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command on a host. Raises RemoteFailed (with ``check``), TimedOut."""
+        target = self.host(host)
+        target.require()
+        return target.shell.run(command, stdin=stdin, timeout_s=timeout_s, check=check)
+
+    def push(self, hosts: Sequence[str] = ()) -> None:
+        """Install this checkout's package on the named hosts, else on all running ones."""
+        targets = [self.host(name) for name in hosts] or self._running()
+        checkout = Checkout.here()
+        for host in targets:
+            host.require()
+            with self.progress.step(f"push to {host.name}"):
+                checkout.install(host.shell)
+        (self.run / "pushed").touch()
+
+    # -- accidents
+
+    def cut(self, host: str) -> None:
+        """Take a host's power away."""
+        self.host(host).cut()
+
+    def boot(self, host: str) -> None:
+        """Power a cut host on again, on a fresh disk, with what was pushed before."""
+        with self._locked():
+            target = self.host(host)
+            if target.running:
+                return
+            self._boot([target])
+        if (self.run / "pushed").exists():
+            self.push([host])
+
+    def hang(self, host: str) -> None:
+        """Freeze a host."""
+        self.host(host).hang()
+
+    def unhang(self, host: str) -> None:
+        """Let a frozen host go on."""
+        self.host(host).unhang()
+
+    def unplug(self, host: str, link: Link) -> None:
+        """Pull a cable."""
+        self.host(host).set_plugged(link, False)
+
+    def plug(self, host: str, link: Link) -> None:
+        """Put a cable back."""
+        self.host(host).set_plugged(link, True)
+
+    def slow(self, host: str, link: Link, rate: str | None) -> None:
+        """Slow a cable down to ``rate`` (10mbit) both ways, None ends it. BadValue."""
+        self.host(host).slow(link, rate)
+
+    def load(self, host: str, on: bool = True) -> None:
+        """Keep a dom0's processor busy."""
+        self.host(host).load(on)
+
+    # -- the outside
+
+    def enter(self) -> AbstractContextManager[None]:
+        """Let the calling thread, and what it starts, be in the lab's network."""
+        return self.network.enter()
+
+    def popen_inside(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+        """``subprocess.Popen`` of a program of this machine in the lab's network."""
+        with self.enter():
+            return subprocess.Popen(list(command), **options)

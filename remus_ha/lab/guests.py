@@ -1,0 +1,183 @@
+"""Guests in the lab: numbered, so that their addresses follow, and found on any host."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from remus_ha.lab.control import HELLO_PORT, GuestControl
+from remus_ha.lab.errors import BadValue, GuestExists, GuestSilent, RemoteFailed, UnknownGuest
+from remus_ha.lab.host import Host
+from remus_ha.lab.network import Network
+from remus_ha.lab.plan import FIRST_GUEST, MAX_GUESTS, MAX_VIFS, GuestPlan
+from remus_ha.lab.process import wait_readable
+from remus_ha.lab.xlconfig import GuestSpec, render
+
+_DIRECTORY = "/lab/guests"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+@dataclass(frozen=True, slots=True)
+class GuestStatus:
+    """A domain on a host; ``state`` is xl's (such as ``-b----``), ``ipv4`` None if not ours."""
+
+    name: str
+    host: str
+    domid: int
+    memory_mib: int
+    state: str
+    ipv4: str | None
+
+
+class Guests:
+    """Creates, lists and destroys guests; their numbers are kept in ``register``."""
+
+    def __init__(
+        self,
+        register: Path,
+        network: Network,
+        running: Callable[[], list[Host]],
+        host: Callable[[str], Host],
+    ) -> None:
+        self._register = register
+        self._network = network
+        self._running = running
+        self._host = host
+
+    def create(
+        self, spec: GuestSpec, host: str = "a", *, wait: bool = True, timeout_s: float = 90.0
+    ) -> GuestPlan:
+        """Create a guest on ``host`` and wait until it says hello on the network.
+
+        Raises BadValue, GuestExists, HostDown, RemoteFailed, GuestSilent. A guest that was
+        interrupted while being created is destroyed; a silent one is kept, to be looked at.
+        """
+        _check(spec)
+        target = self._host(host)
+        target.require()
+        for other in self.list():
+            if other.name == spec.name:
+                raise GuestExists(name=spec.name, host=other.host)
+        spec = self._send_images(spec, target)
+        plan = self._number(spec)
+        with self._network.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
+            ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            ear.bind(("", HELLO_PORT))
+            self._xl_create(spec, plan, target)
+            if wait and not _heard(ear, spec.name, time.monotonic() + timeout_s):
+                raise GuestSilent(name=spec.name, host=host, seconds=timeout_s)
+        if wait:
+            self.control(spec.name).command("welcome")
+        return plan
+
+    def _xl_create(self, spec: GuestSpec, plan: GuestPlan, target: Host) -> None:
+        file = f"{_DIRECTORY}/{spec.name}.cfg"
+        text = render(spec, plan).encode()
+        target.shell.run(f"mkdir -p {_DIRECTORY} && cat >{file}", stdin=text)
+        try:
+            target.shell.run(f"xl create -q {file}", timeout_s=120)
+        except KeyboardInterrupt:
+            target.shell.run(f"xl destroy {spec.name}", check=False)
+            raise
+
+    def _send_images(self, spec: GuestSpec, target: Host) -> GuestSpec:
+        """Copy a kernel or an initrd that is a file of this machine to the host."""
+
+        def send(file: str, part: str) -> str:
+            path = Path(file)
+            if not path.is_file():
+                return file
+            there = f"{_DIRECTORY}/{spec.name}.{part}"
+            target.shell.run(f"mkdir -p {_DIRECTORY} && cat >{there}", stdin=path.read_bytes())
+            return there
+
+        return replace(spec, kernel=send(spec.kernel, "kernel"), initrd=send(spec.initrd, "initrd"))
+
+    def _plans(self) -> dict[str, GuestPlan]:
+        if not self._register.exists():
+            return {}
+        rows = json.loads(self._register.read_text())
+        return {name: GuestPlan(name, number, vifs) for name, (number, vifs) in rows.items()}
+
+    def _write(self, plans: dict[str, GuestPlan]) -> None:
+        rows = {plan.name: (plan.number, plan.vifs) for plan in plans.values()}
+        self._register.write_text(json.dumps(rows))
+
+    def _number(self, spec: GuestSpec) -> GuestPlan:
+        plans = self._plans()
+        taken = {plan.number for name, plan in plans.items() if name != spec.name}
+        free = (n for n in range(FIRST_GUEST, FIRST_GUEST + MAX_GUESTS) if n not in taken)
+        plans[spec.name] = GuestPlan(spec.name, next(free), spec.vifs)
+        self._write(plans)
+        return plans[spec.name]
+
+    def plan(self, name: str) -> GuestPlan:
+        """Addresses of a guest that was created here. UnknownGuest."""
+        try:
+            return self._plans()[name]
+        except KeyError:
+            raise UnknownGuest(name=name) from None
+
+    def control(self, name: str) -> GuestControl:
+        """The guest's control port. UnknownGuest."""
+        return GuestControl(self._network, self.plan(name).ipv4())
+
+    def list(self) -> list[GuestStatus]:
+        """All domains but dom0 on all running hosts."""
+        plans = self._plans()
+        found = []
+        for host in self._running():
+            for row in parse_xl_list(host.shell.text("xl list")):
+                plan = plans.get(row.name)
+                found.append(replace(row, host=host.name, ipv4=plan.ipv4() if plan else None))
+        return found
+
+    def destroy(self, name: str) -> None:
+        """Destroy the guest wherever it is and forget its number. UnknownGuest."""
+        there = [row for row in self.list() if row.name in (name, f"{name}--incoming")]
+        plans = self._plans()
+        if not there and name not in plans:
+            raise UnknownGuest(name=name)
+        for row in there:
+            _destroy(self._host(row.host), row)
+        plans.pop(name, None)
+        self._write(plans)
+
+
+def _destroy(host: Host, row: GuestStatus) -> None:
+    """A domain that has gone in the meantime is no failure."""
+    try:
+        host.shell.run(f"xl destroy {row.domid}")
+    except RemoteFailed:
+        if any(other.domid == row.domid for other in parse_xl_list(host.shell.text("xl list"))):
+            raise
+
+
+def parse_xl_list(text: str) -> list[GuestStatus]:
+    """Rows of ``xl list`` without dom0: name, id, memory, vcpus, state, time."""
+    rows = []
+    for line in text.splitlines()[1:]:
+        name, domid, memory, _, state, _ = line.rsplit(maxsplit=5)
+        if domid != "0":
+            rows.append(GuestStatus(name.strip(), "", int(domid), int(memory), state, None))
+    return rows
+
+
+def _check(spec: GuestSpec) -> None:
+    if not _NAME.fullmatch(spec.name):
+        wanted = "a letter, then letters, digits and hyphens, 31 at most"
+        raise BadValue(what="a guest's name", value=spec.name, wanted=wanted)
+    if not 1 <= spec.vifs <= MAX_VIFS:
+        raise BadValue(what="the number of vifs", value=spec.vifs, wanted=f"1 to {MAX_VIFS}")
+    if spec.memory_mib < 64:
+        raise BadValue(what="a guest's memory", value=spec.memory_mib, wanted="64 MiB or more")
+
+
+def _heard(ear: socket.socket, name: str, deadline: float) -> bool:
+    while wait_readable(ear.fileno(), deadline):
+        if ear.recv(256) == f"hello {name}".encode():
+            return True
+    return False

@@ -1,0 +1,151 @@
+"""One Xen host: a QEMU process on an overlay of the base disk, and what befalls it."""
+
+import os
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+from remus_ha.lab import cache
+from remus_ha.lab.errors import HostDied, HostDown, TimedOut
+from remus_ha.lab.image import Images
+from remus_ha.lab.network import Network
+from remus_ha.lab.plan import HostPlan, Link
+from remus_ha.lab.process import Process, wait_readable
+from remus_ha.lab.qemu import HostFiles, Machine, command
+from remus_ha.lab.run import run
+from remus_ha.lab.shell import Shell
+
+_READY = b"READY"
+_LOAD = "/run/lab-load.pid"
+
+
+class Host:
+    """One host of a running lab. Every verb may be repeated."""
+
+    def __init__(self, plan: HostPlan, network: Network, images: Images, files: HostFiles) -> None:
+        self.plan = plan
+        self.name = plan.name
+        self.files = files
+        self._network = network
+        self._images = images
+        self._console: socket.socket | None = None
+        self.shell = Shell(network, plan, images.ssh_key, files.ssh)
+
+    @property
+    def process(self) -> Process | None:
+        """Its QEMU, None when it is not running."""
+        process = Process.read(self.files.pid)
+        return process if process is not None and process.alive else None
+
+    @property
+    def running(self) -> bool:
+        """Powered on, maybe hung."""
+        return self.process is not None
+
+    @property
+    def hung(self) -> bool:
+        """Stopped by ``hang``."""
+        process = self.process
+        return process is not None and process.state == "T"
+
+    def require(self) -> Process:
+        """Its QEMU; HostDown."""
+        process = self.process
+        if process is None:
+            raise HostDown(host=self.name)
+        return process
+
+    def start(self, names: list[str], machine: Machine) -> None:
+        """Power on, on a fresh disk. ``wait_ready`` must follow."""
+        self.files.directory.mkdir(parents=True, exist_ok=True)
+        self.shell.disconnect()
+        self._make_disk()
+        path = str(self.files.directory / "console")
+        Path(path).unlink(missing_ok=True)
+        self.files.console.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener, self._network.enter():
+            listener.bind(path)
+            listener.listen(1)
+            self._console = socket.socket(socket.AF_UNIX)
+            self._console.connect(path)
+            fd = listener.fileno()
+            words = command(self.plan, names, machine, self._images, self.files, console_fd=fd)
+            run(words, pass_fds=[fd])
+        pid = int(self.files.pid.with_suffix(".qemu").read_text())
+        Process.of(pid).write(self.files.pid)
+
+    def _make_disk(self) -> None:
+        disk = self.files.disk
+        disk.unlink(missing_ok=True)
+        base = self._images.disk
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, disk])
+
+    def wait_ready(self, timeout_s: float = 120.0) -> None:
+        """Wait until dom0 says that it is ready and its ssh answers. HostDied, TimedOut."""
+        assert self._console is not None
+        deadline = time.monotonic() + timeout_s
+        with self._console as console:
+            seen = b""
+            while _READY not in seen:
+                if not wait_readable(console.fileno(), deadline):
+                    where = str(self.files.console)
+                    raise TimedOut(what=f"host {self.name}", seconds=timeout_s, where=where)
+                chunk = console.recv(65536)
+                if not chunk:
+                    self._died(seen)
+                seen = (seen + chunk)[-65536:]
+        self._console = None
+        self.shell.connect(max(15.0, deadline - time.monotonic()))
+
+    def _died(self, seen: bytes) -> None:
+        kept = cache.root() / f"died-{self.name}.log"
+        shutil.copy(self.files.console, kept)
+        tail = seen[-1000:].decode(errors="replace").strip()
+        raise HostDied(host=self.name, tail=tail, log=str(kept))
+
+    def cut(self) -> None:
+        """Take its power away: QEMU is killed, nothing is flushed, nothing is said."""
+        process = self.process
+        if process is not None:
+            process.end()
+        self.shell.disconnect()
+
+    def hang(self) -> None:
+        """Stop it in the middle of whatever it does. HostDown."""
+        self.require().send(signal.SIGSTOP)
+
+    def unhang(self) -> None:
+        """Let it go on, as if no time had passed for it. HostDown."""
+        self.require().send(signal.SIGCONT)
+
+    def set_plugged(self, link: Link, plugged: bool) -> None:
+        """Plug or pull one of its cables."""
+        self._network.set_plugged(self.plan, link, plugged)
+
+    def slow(self, link: Link, rate: str | None) -> None:
+        """Slow one of its cables down, both ways; None ends it. BadValue."""
+        self._network.set_rate(self.plan, link, rate)
+
+    def load(self, on: bool) -> None:
+        """Keep dom0's processor busy, or stop that. HostDown, RemoteFailed."""
+        self.require()
+        stop = f'[ -e {_LOAD} ] && kill -9 "$(cat {_LOAD})" && rm {_LOAD}'
+        start = f"setsid sh -c 'while :; do :; done' </dev/null >/dev/null 2>&1 & echo $! >{_LOAD}"
+        self.shell.run(f"{stop}; {start}" if on else f"{stop}; true")
+
+    @property
+    def loaded(self) -> bool:
+        """Whether ``load`` is on. HostDown, RemoteFailed."""
+        self.require()
+        return self.shell.run(f"test -e {_LOAD}", check=False).returncode == 0
+
+    def remove(self) -> None:
+        """Cut it and remove its files."""
+        self.cut()
+        if self._console is not None:
+            self._console.close()
+        shutil.rmtree(self.files.directory, ignore_errors=True)
+        if self.files.disk.exists():
+            os.unlink(self.files.disk)

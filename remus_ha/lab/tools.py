@@ -1,0 +1,36 @@
+"""What the lab needs of the machine it runs on, and which Debian package brings it."""
+
+import os
+import shutil
+
+from remus_ha.lab.errors import NotRoot, ToolsMissing
+
+PACKAGES = {
+    "mmdebstrap": "mmdebstrap",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "cpio": "cpio",
+    "/bin/busybox": "busybox-static",
+    "mkfs.ext4": "e2fsprogs",
+    "gcc": "gcc libc6-dev",
+    "ssh": "openssh-client",
+    "ip": "iproute2",
+    "etcd": "etcd-server",
+    "etcdctl": "etcd-client",
+}
+_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+
+
+def missing() -> list[str]:
+    """The needed programs that are not there."""
+    return [program for program in PACKAGES if shutil.which(program, path=_PATH) is None]
+
+
+def require() -> None:
+    """Raise NotRoot or ToolsMissing unless the lab can work here."""
+    if os.geteuid() != 0:
+        raise NotRoot()
+    absent = missing()
+    if absent:
+        packages = " ".join(sorted({PACKAGES[program] for program in absent}))
+        raise ToolsMissing(programs=", ".join(absent), packages=packages)
