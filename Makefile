@@ -1,5 +1,5 @@
 # Every target does its own set-up: Debian packages, .venv, the lab's image. What is there already
-# is kept; stamps are named by a digest of their inputs.
+# is kept; the stamp of .venv is named by a digest of its inputs.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
@@ -11,11 +11,9 @@ ARGS ?=
 
 digest = $(shell { pwd; cat $(1); } | sha256sum | cut -c 1-16)
 venv_stamp := .venv/stamp-$(call digest,requirements.txt setup.cfg setup.py tools/setup-venv)
-base_stamp := build/stamp/packages-base-$(call digest,bindep.txt)
-lab_stamp := build/stamp/packages-lab-$(call digest,bindep.txt)
 
 .PHONY: help demo test test-full test-lab lint unit model functional bench docs image clean
-.PHONY: need-root
+.PHONY: need-root base-packages lab-packages
 
 help:
 	@echo 'make demo              a guest survives the power cut of its host, on real Xen'
@@ -47,7 +45,7 @@ lint: $(venv_stamp)
 unit model: $(venv_stamp)
 	$(pytest) tests/$@ $(ARGS)
 
-functional: need-root $(venv_stamp) $(lab_stamp)
+functional: need-root $(venv_stamp) lab-packages
 	$(pytest) tests/functional $(ARGS)
 
 bench: image
@@ -58,7 +56,7 @@ docs: $(venv_stamp)
 	$(python) -m sphinx -W --keep-going -q -b html releasenotes/source build/docs/releasenotes
 	@echo 'build/docs/html/index.html'
 
-image: need-root $(venv_stamp) $(lab_stamp)
+image: need-root $(venv_stamp) lab-packages
 	$(python) -m remus_ha.lab.cli image
 
 clean:
@@ -71,14 +69,12 @@ need-root:
 	    echo 'Run it again as root. Without root: make lint, unit, model, docs.' >&2; \
 	    exit 1; }
 
-$(base_stamp):
-	@tools/setup-packages || exit 1
-	@mkdir -p $(@D) && touch $@
+base-packages:
+	@tools/setup-packages
 
-$(lab_stamp):
-	@tools/step packages tools/setup-packages lab test
-	@mkdir -p $(@D) && touch $@
+lab-packages: need-root
+	@tools/setup-packages lab test
 
-$(venv_stamp): | $(base_stamp)
+$(venv_stamp): | base-packages
 	@tools/step venv tools/setup-venv
 	@rm -f .venv/stamp-* && touch $@

@@ -121,7 +121,7 @@ class TestErrors:
             assert "code" in vars(error), f"{error.__qualname__} has no code of its own"
             seen.setdefault(error.code, []).append(f"{error.__module__}.{error.__qualname__}")
         assert {code: names for code, names in seen.items() if len(names) > 1} == {}
-        assert [code for code in seen if not re.fullmatch(r"REMUS-\d{3}", code)] == []
+        assert [code for code in seen if not re.fullmatch(r"[A-Z]+-\d{3}", code)] == []
 
     def test_every_error_has_a_cause_and_a_remedy(self, errors: list[type[RemusError]]) -> None:
         for error in errors:
