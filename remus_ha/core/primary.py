@@ -11,7 +11,8 @@ How a runtime steps it:
 * After ``READ`` the runtime takes the reading into its ledger (``remus_ha.core.witness.read``) and
   passes the standing in the facts. An answer of WON to a swap is ``SWAP_WON``; a refusal or a
   rewound store is ``SWAP_REFUSED``; no answer in time is ``SWAP_UNKNOWN``.
-* ``ASK_AGAIN_LATER`` arms a timer whose end is ``RETRY``; arming it again replaces it.
+* ``ASK_AGAIN_LATER`` arms a timer whose end is ``RETRY``; arming it again replaces it, a request
+  disarms it.
 * Actions of one step are executed in order, and again without harm.
 
 No state but ``SYNCING``, ``PROTECTED`` and ``ALONE`` lets new output out; a plug once in force

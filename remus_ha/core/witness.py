@@ -7,7 +7,11 @@ returned after each reading, proposal and answer. Guarantees:
   duplicate delivery); a value ``(g, me)`` of unknown origin is only ``MINE`` and has to be bumped.
 * ``Standing.OTHER`` only for a generation above the one this session began with.
 * every proposal is one generation above the value it replaces, and replaces only a value that
-  names the proposer (or none at all), except ``seize``, which needs an operator's word.
+  is the proposer's to change (``may_swap``), except ``seize``, which needs an operator's word.
+
+A process that is replaced leaves ``me``, ``peer``, ``session`` and ``incarnation`` to the next one,
+in a file that a host crash loses (``incarnation``: in one that it keeps); ``known`` and
+``proposed`` die with it.
 """
 
 import enum
@@ -25,7 +29,8 @@ class Standing(enum.Enum):
     PENDING = "pending"  # (g, primary) of this session, read by its backup: not yet a pair
     OTHER = "other"  # a higher generation held by another: this copy has lost
     NONE = "none"  # stopped on purpose
-    MY_HOST = "my_host"  # names an earlier life of this host (its nonce is gone)
+    MY_HOST = "my_host"  # held by an earlier life of this host (its nonce is gone), alone
+    MY_HOST_PAIR = "my_host_pair"  # the same, as the primary of a pair
     MISSING = "missing"  # no row: proves nothing
     REWOUND = "rewound"  # another incarnation of the store: proves nothing
     UNKNOWN = "unknown"  # an older value than one already known: proves nothing
@@ -69,9 +74,12 @@ def read(
     if register is None:
         return replace(ledger, incarnation=incarnation), View(Standing.MISSING, False)
     view = View(standing(ledger, register), has_opened(register, opened))
-    if view.standing is not Standing.UNKNOWN:
-        ledger = replace(ledger, known=register)
-    return replace(ledger, incarnation=incarnation), view
+    ledger = replace(ledger, incarnation=incarnation)
+    if view.standing is Standing.WON:
+        return won(ledger), view
+    if view.standing is Standing.UNKNOWN:
+        return ledger, view
+    return replace(ledger, known=register), view
 
 
 def standing(ledger: Ledger, register: Register) -> Standing:
@@ -86,8 +94,10 @@ def standing(ledger: Ledger, register: Register) -> Standing:
         return Standing.MINE
     if is_my_pair(ledger, register):
         return Standing.MY_PAIR
-    if names_my_host_before(ledger.me, register):
-        return Standing.MY_HOST
+    if held_by_my_host_before(ledger.me, register):
+        return Standing.MY_HOST if register.kind is Kind.HOLDER else Standing.MY_HOST_PAIR
+    if register.backup == ledger.me and ledger.session == 0:
+        return Standing.UNKNOWN  # a pair of mine, but the session that would tell is not known
     if register.generation > ledger.session:
         return Standing.OTHER
     return Standing.PENDING if register.generation == ledger.session else Standing.UNKNOWN
@@ -106,10 +116,10 @@ def is_my_pair(ledger: Ledger, register: Register) -> bool:
     return register.backup == ledger.me and register.generation == ledger.session + 1
 
 
-def names_my_host_before(me: Identity, register: Register) -> bool:
-    """Whether the register names this host with a nonce that is not this life's."""
-    named = (register.holder, register.backup)
-    return any(i is not None and i.host == me.host and i.nonce != me.nonce for i in named)
+def held_by_my_host_before(me: Identity, register: Register) -> bool:
+    """Whether this host holds the register, alone or in a pair, by a nonce not of this life."""
+    holder = register.holder
+    return holder is not None and holder.host == me.host and holder.nonce != me.nonce
 
 
 def has_opened(register: Register, opened: int) -> bool:
@@ -148,8 +158,8 @@ def accept_incarnation(ledger: Ledger) -> Ledger:
 def bump(ledger: Ledger) -> Register:
     """``(g+1, me)`` from ``(g, me)``, my pair, none or no row at all.
 
-    For a primary this is the bump, for a backup the promotion. Raises ValueError where the known
-    value is another's.
+    For a primary this is the bump, for a backup the promotion, for a host that has come back the
+    claim. Raises ValueError where the known value is another's.
     """
     known = ledger.known
     if known is not None and not may_swap(ledger, known):
@@ -179,9 +189,14 @@ def give_back(ledger: Ledger) -> Register:
     known = ledger.known
     if known is None or ledger.peer is None:
         raise ValueError("nothing known to give back, or nobody to give it to")
-    if not may_swap(ledger, known) and not names_my_host_before(ledger.me, known):
+    if not may_swap(ledger, known):
         raise ValueError(f"{known} is not {ledger.me}'s to give back")
     return Register(_next(known), Kind.HOLDER, ledger.peer)
+
+
+def successor(ledger: Ledger) -> Ledger:
+    """What the process that replaces a dead one begins with."""
+    return replace(ledger, known=None, proposed=None)
 
 
 def seize(ledger: Ledger) -> Register:
@@ -190,10 +205,13 @@ def seize(ledger: Ledger) -> Register:
 
 
 def may_swap(ledger: Ledger, register: Register) -> bool:
-    """Whether the value is the ledger's owner's to change: it names it, or names nobody."""
-    if register.kind is Kind.NONE:
+    """Whether the value is the ledger's owner's to change (W8).
+
+    It names the owner, or nobody, or is held by an earlier life of the owner's host.
+    """
+    if register.kind is Kind.NONE or register.holder == ledger.me:
         return True
-    return register.holder == ledger.me or is_my_pair(ledger, register)
+    return is_my_pair(ledger, register) or held_by_my_host_before(ledger.me, register)
 
 
 def reconcile(*reports: Register | None) -> Register | None:
