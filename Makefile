@@ -57,7 +57,7 @@ docs: $(venv_stamp)
 	@echo 'build/docs/html/index.html'
 
 image: need-root $(venv_stamp) lab-packages
-	$(python) -m remus_ha.lab.cli image
+	$(python) -c 'from remus_ha.lab import image, progress; image.ensure(progress.Progress())'
 
 clean:
 	rm -rf build out .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
