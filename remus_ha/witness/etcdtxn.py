@@ -79,11 +79,11 @@ def is_news(line: bytes) -> bool:
     """Whether a watch's line tells of a write. Raises ValueError for an error or a cancellation."""
     try:
         result = json.loads(line)["result"]
-        if result.get("canceled"):
-            raise ValueError("the watch was cancelled")
-        return bool(result.get("events"))
-    except (KeyError, TypeError, AttributeError, RecursionError) as e:
+        if not result.get("canceled"):
+            return bool(result.get("events"))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
         raise ValueError(f"not an answer to a watch: {line[:200]!r}") from e
+    raise ValueError("the watch was cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,15 @@ def parse(body: bytes, asked: Json) -> Outcome:
             revision=int(header["revision"]),
             branch=_branch(answer, asked),
         )
-    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
-        raise ValueError("not the answer to a transaction") from e
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as e:
+        raise ValueError(f"not the answer to a transaction: {body[:200]!r}") from e
 
 
 def _branch(answer: Json, asked: Json) -> Branch:

@@ -35,7 +35,7 @@ class Memory:
         try:
             fields: dict[str, Any] = json.loads(text)
             memory = cls(**fields)
-        except (TypeError, RecursionError) as e:
+        except (ValueError, TypeError, RecursionError) as e:
             raise ValueError(f"not a witness memory: {text!r}") from e
         if not memory._is_sound():
             raise ValueError(f"not a witness memory: {text!r}")

@@ -15,7 +15,7 @@ DEFAULT_PREFIX = "/remus"
 _ENDPOINT = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>\d+))?"
 )
-_PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_PREFIX = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _TLS_OPTIONS = frozenset({"ca", "cert", "key"})
 
 
