@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from remus_ha.lab import cache, image, tools
+from remus_ha.lab.boot import wait_ready
 from remus_ha.lab.errors import NotUp, UnknownHost, WrongShape
 from remus_ha.lab.guests import Guests
 from remus_ha.lab.host import Host
@@ -147,8 +148,7 @@ class Lab:
         with self.progress.step(f"boot {', '.join(host.name for host in hosts)}"):
             for host in hosts:
                 host.start(names, shape.machine)
-            for host in hosts:
-                host.wait_ready()
+            wait_ready(hosts)
 
     def down(self) -> None:
         """End and remove everything; nothing happens without a lab."""

@@ -4,20 +4,20 @@ import os
 import shutil
 import signal
 import socket
-import time
 from pathlib import Path
 
 from remus_ha.lab import cache
-from remus_ha.lab.errors import HostDied, HostDown, TimedOut
+from remus_ha.lab.errors import HostDied, HostDown
 from remus_ha.lab.image import Images
 from remus_ha.lab.network import Network
 from remus_ha.lab.plan import HostPlan, Link
-from remus_ha.lab.process import Process, wait_readable
+from remus_ha.lab.process import Process
 from remus_ha.lab.qemu import HostFiles, Machine, command
 from remus_ha.lab.run import run
 from remus_ha.lab.shell import Shell
 
 _READY = b"READY"
+_TAIL = 65536
 _LOAD = "/run/lab-load.pid"
 
 
@@ -30,7 +30,8 @@ class Host:
         self.files = files
         self._network = network
         self._images = images
-        self._console: socket.socket | None = None
+        self.console: socket.socket | None = None
+        self._seen = b""
         self.shell = Shell(network, plan, images.ssh_key, files.ssh)
 
     @property
@@ -58,7 +59,7 @@ class Host:
         return process
 
     def start(self, names: list[str], machine: Machine) -> None:
-        """Power on, on a fresh disk. ``wait_ready`` must follow."""
+        """Power on, on a fresh disk. ``boot.wait_ready`` must follow."""
         self.files.directory.mkdir(parents=True, exist_ok=True)
         self.shell.disconnect()
         self._make_disk()
@@ -68,8 +69,8 @@ class Host:
         with socket.socket(socket.AF_UNIX) as listener, self._network.enter():
             listener.bind(path)
             listener.listen(1)
-            self._console = socket.socket(socket.AF_UNIX)
-            self._console.connect(path)
+            self.console = socket.socket(socket.AF_UNIX)
+            self.console.connect(path)
             fd = listener.fileno()
             words = command(self.plan, names, machine, self._images, self.files, console_fd=fd)
             run(words, pass_fds=[fd])
@@ -82,27 +83,25 @@ class Host:
         base = self._images.disk
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, disk])
 
-    def wait_ready(self, timeout_s: float = 120.0) -> None:
-        """Wait until dom0 says that it is ready and its ssh answers. HostDied, TimedOut."""
-        assert self._console is not None
-        deadline = time.monotonic() + timeout_s
-        with self._console as console:
-            seen = b""
-            while _READY not in seen:
-                if not wait_readable(console.fileno(), deadline):
-                    where = str(self.files.console)
-                    raise TimedOut(what=f"host {self.name}", seconds=timeout_s, where=where)
-                chunk = console.recv(65536)
-                if not chunk:
-                    self._died(seen)
-                seen = (seen + chunk)[-65536:]
-        self._console = None
-        self.shell.connect(max(15.0, deadline - time.monotonic()))
+    def read_console(self) -> bool:
+        """Take what the booting console has; True once dom0 is ready. HostDied."""
+        assert self.console is not None
+        chunk = self.console.recv(65536)
+        if not chunk:
+            self._died()
+        self._seen = (self._seen + chunk)[-_TAIL:]
+        return _READY in self._seen
 
-    def _died(self, seen: bytes) -> None:
+    def close_console(self) -> None:
+        """Stop following the console; QEMU goes on writing it to its file."""
+        if self.console is not None:
+            self.console.close()
+        self.console = None
+
+    def _died(self) -> None:
         kept = cache.root() / f"died-{self.name}.log"
         shutil.copy(self.files.console, kept)
-        tail = seen[-1000:].decode(errors="replace").strip()
+        tail = self._seen[-1000:].decode(errors="replace").strip()
         raise HostDied(host=self.name, tail=tail, log=str(kept))
 
     def cut(self) -> None:
@@ -144,8 +143,7 @@ class Host:
     def remove(self) -> None:
         """Cut it and remove its files."""
         self.cut()
-        if self._console is not None:
-            self._console.close()
+        self.close_console()
         shutil.rmtree(self.files.directory, ignore_errors=True)
         if self.files.disk.exists():
             os.unlink(self.files.disk)

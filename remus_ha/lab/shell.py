@@ -1,7 +1,6 @@
 """Commands on a host over ssh: one shared connection per host, so that a command is cheap."""
 
 import shlex
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -34,37 +33,32 @@ class Shell:
         shared = ("-i", str(self._key), "-S", str(self._control))
         return ["ssh", *_OPTIONS, *shared, *options, address, *command]
 
-    def connect(self, timeout_s: float) -> None:
-        """Wait for the host's ssh server and open the shared connection. TimedOut."""
-        deadline = time.monotonic() + timeout_s
-        self._await_banner(deadline)
+    def start_connecting(self) -> subprocess.Popen[bytes]:
+        """Begin to open the shared connection; give the result to ``finish_connecting``."""
         self.disconnect()
         log = self._control.with_name("ssh.log")
         with self._network.enter(), open(log, "w") as stderr:
-            done = subprocess.run(
+            return subprocess.Popen(
                 self.argv(options=["-M", "-f", "-N"]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
-                timeout=max(1.0, deadline - time.monotonic()),
             )
-        if done.returncode != 0:
+
+    def finish_connecting(self, child: subprocess.Popen[bytes], deadline: float) -> None:
+        """Wait until the connection stands (time.monotonic seconds). HostDown, TimedOut."""
+        with child:
+            try:
+                status = child.wait(max(1.0, deadline - time.monotonic()))
+            except BaseException as error:
+                child.kill()
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                what = f"an ssh connection to host {self._host.name}"
+                raise TimedOut(what=what, seconds=error.timeout, where="its console") from error
+        if status != 0:
             raise HostDown(host=self._host.name)
         self._remember_master()
-
-    def _await_banner(self, deadline: float) -> None:
-        address = (self._host.address(Link.MGMT), 22)
-        wait_s = max(0.1, deadline - time.monotonic())
-        with self._network.enter(), socket.socket() as probe:
-            probe.settimeout(wait_s)
-            try:
-                probe.connect(address)
-                said = probe.recv(4)
-            except OSError as error:
-                said = str(error).encode()
-        if said != b"SSH-":
-            what = f"an ssh banner of host {self._host.name} ({said!r})"
-            raise TimedOut(what=what, seconds=wait_s, where="its console")
 
     @property
     def _master(self) -> Path:
