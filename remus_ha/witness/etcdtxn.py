@@ -11,6 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 Json = dict[str, Any]
+# What taking apart JSON of another shape raises.
+_MISFITS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 def b64(raw: bytes) -> str:
@@ -81,7 +90,7 @@ def is_news(line: bytes) -> bool:
         result = json.loads(line)["result"]
         if not result.get("canceled"):
             return bool(result.get("events"))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+    except _MISFITS as e:
         raise ValueError(f"not an answer to a watch: {line[:200]!r}") from e
     raise ValueError("the watch was cancelled")
 
