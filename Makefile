@@ -53,7 +53,11 @@ bench: image
 
 docs: $(venv_stamp)
 	$(python) -m sphinx -W --keep-going -q -b html doc/source build/docs/html
-	$(python) -m sphinx -W --keep-going -q -b html releasenotes/source build/docs/releasenotes
+	@if [ "$$(git rev-parse --is-shallow-repository 2>&1)" != false ]; then \
+	    echo 'Release notes left out: they need the whole history (git fetch --unshallow).'; \
+	else \
+	    $(python) -m sphinx -W -q -b html releasenotes/source build/docs/releasenotes; \
+	fi
 	@echo 'build/docs/html/index.html'
 
 image: need-root $(venv_stamp) lab-packages
