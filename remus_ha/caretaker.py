@@ -49,10 +49,13 @@ class Caretaker:
         self._ward, self._on_loss, self._log = ward, on_loss, log
         self._held = list(ward.held)
 
-    def run(self, adopt: tuple[int, int] | None = None) -> None:
-        """Care until the ward quits. ``adopt``: pid and link of a ward that runs already."""
+    def run(self, adopt: tuple[int, int] | None = None, *, restart: bool = False) -> None:
+        """Care until the ward quits. ``adopt``: pid and link of a ward that runs already.
+
+        ``restart``: both died before; the ward takes up what they left.
+        """
         losses = 0
-        pid, link = adopt or self._start(restart=False)
+        pid, link = adopt or self._start(restart=restart)
         while not self._watch(pid, link):
             os.close(link)
             self._on_loss()

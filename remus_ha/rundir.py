@@ -6,6 +6,7 @@ nonce (design §4, W1). Everything else there is small state for a restart.
 
 import json
 import os
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -51,3 +52,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def identity(uuid: str) -> str:
+    """This host's nonce for a guest: made once, kept by a process crash, lost by a host crash."""
+    path = ROOT / "identity" / uuid
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{uuid}.")
+    with os.fdopen(fd, "w") as f:
+        f.write(secrets.token_hex(8))
+    try:
+        os.link(name, path)  # the first one stays, whoever else tries at the same time
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)
+    return path.read_text()

@@ -33,7 +33,7 @@ class GuestNotRunning(HypervisorError):
 
 class GuestIsPv(HypervisorError):
     code = "XEN-005"
-    cause = "'{name}' is a PV guest and this hypervisor cannot track its dirty memory (no shadow paging)"
+    cause = "'{name}' is a PV guest and this hypervisor has no shadow paging to track its memory"
     remedy = 'Boot the guest as PVH (type="pvh"), or use a hypervisor built with shadow paging.'
 
 

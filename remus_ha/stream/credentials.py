@@ -14,6 +14,7 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from remus_ha.stream.errors import NotAnOffer, WrongPeer
 
@@ -142,3 +143,17 @@ def _trust(context: ssl.SSLContext, certificate: bytes) -> None:
         context.load_verify_locations(cadata=certificate)
     except ssl.SSLError as e:
         raise NotAnOffer(detail="its certificate cannot be read") from e
+
+
+def save_key(own: Credentials, path: Path) -> None:
+    """Hand the credentials to another process of ours through a file of /run (never a disk)."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as f:
+        f.write(encode_certificate(own.certificate).encode() + b"\n" + own.pem)
+
+
+def load_key(path: Path) -> Credentials:
+    """The inverse; the file is gone afterwards. Raises FileNotFoundError."""
+    first, _, pem = path.read_bytes().partition(b"\n")
+    path.unlink()
+    return Credentials(decode_certificate(first.decode()), pem)

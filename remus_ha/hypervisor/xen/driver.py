@@ -95,7 +95,5 @@ class XenDriver:
 
 
 def bridge_exists(name: str) -> bool:
-    return (
-        Path(f"/sys/class/net/{name}/bridge").is_dir()
-        or Path(f"/sys/class/net/{name}/master").exists()
-    )
+    """Whether dom0 has a Linux bridge of that name."""
+    return Path(f"/sys/class/net/{name}/bridge").is_dir()

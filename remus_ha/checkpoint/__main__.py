@@ -1,0 +1,83 @@
+"""Start the primary's per-guest process: ``python -m remus_ha.checkpoint UUID``.
+
+The guardian is its only caller; see ``remus_ha.checkpoint.process`` for what it does.
+"""
+
+import argparse
+import os
+import sys
+
+from remus_ha import rundir
+from remus_ha.caretaker import CareLink, start_detached
+from remus_ha.checkpoint.killpoint import KillPoint
+from remus_ha.checkpoint.process import Primary
+from remus_ha.checkpoint.session import Session
+from remus_ha.exceptions import RemusError
+from remus_ha.loading import load
+from remus_ha.netbuf.base import NetbufDriver, VifRef
+from remus_ha.stream.credentials import Credentials, load_key
+from remus_ha.witness.asker import Asker
+from remus_ha.witness.load import open_witness
+
+WITNESS_S = 2.0
+
+
+def buffer_of(session: Session, *, restart: bool) -> NetbufDriver:
+    """The guest's output buffer, in place: passing (new session) or holding (after a crash)."""
+    cls = load(session.netbuf_entry)
+    buffer: NetbufDriver = cls(guest=session.uuid, session=session.session)
+    vifs = [VifRef(v.name, v.mac, v.devid, session.domid) for v in session.vifs]
+    buffer.setup(vifs, adopt=restart)
+    return buffer
+
+
+def credentials_of(session: Session) -> Credentials | None:
+    """This session's key, read once and removed; None for a process that was started again."""
+    path = rundir.directory("primary", session.uuid) / "key"
+    try:
+        return load_key(path)
+    except FileNotFoundError:
+        return None
+
+
+def link_of(fd: int, uuid: str) -> CareLink:
+    def replace(theirs: int) -> None:
+        adopt = f"{os.getpid()},{theirs}"
+        command = [sys.executable, "-m", "remus_ha.checkpoint.guardian", uuid, "--adopt", adopt]
+        start_detached(command, [theirs], 2)
+
+    return CareLink(fd, replace)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="remus-ha-checkpoint", description=__doc__)
+    parser.add_argument("uuid")
+    parser.add_argument("--link", type=int, required=True)
+    parser.add_argument("--held", default="")
+    parser.add_argument("--restart", action="store_true")
+    args = parser.parse_args()
+    link = link_of(args.link, args.uuid)
+    try:
+        session = Session.load(args.uuid)
+        witness = open_witness(session.witness, force=True, entry=session.witness_entry or None)
+        process = Primary(
+            session=session,
+            credentials=credentials_of(session),
+            buffer=buffer_of(session, restart=args.restart),
+            asker=Asker(witness, WITNESS_S),
+            link=link,
+            killpoint=KillPoint() if args.restart else KillPoint.from_environment(os.environ),
+        )
+    except RemusError as e:
+        print(e, file=sys.stderr)
+        if not args.restart:
+            result = {"state": "error", "error": e.as_dict()}
+            rundir.write_json(rundir.directory("primary", args.uuid) / "result.json", result)
+            link.quit()
+        return 1
+    process.run(restart=args.restart)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Arranging a protection: check both sides, start the receiver, then the guest's process.
+
+Nothing is changed on either host before all checks of that host have passed; whatever fails
+afterwards leaves the guest running and untouched.
+"""
+
+import base64
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from remus_ha import rundir
+from remus_ha.caretaker import start_detached
+from remus_ha.checkpoint.session import Session, SessionVif
+from remus_ha.control_socket import NotRunning, ask
+from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor.base import Guest
+from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.netbuf.precheck import vif_obstacles
+from remus_ha.receive.request import Reply, Request, VifSpec, parse_reply, to_line
+from remus_ha.receive.start import CHECKED
+from remus_ha.stream.credentials import Credentials, create, save_key
+from remus_ha.witness.errors import WitnessMissing
+from remus_ha.witness.load import open_witness
+
+WITNESS_S = 5.0
+RECEIVER_S = 100.0
+SKEW_S = 1.0
+
+
+class AlreadyProtected(RemusError):
+    code = "PROTECT-004"
+    cause = "'{name}' is protected already (process {pid})"
+    remedy = "Look at 'remus-ha status', or end it with 'remus-ha unprotect {name}'."
+
+
+class BackupUnreachable(RemusError):
+    code = "PROTECT-005"
+    cause = "the receiver on '{host}' could not be started: {detail}"
+    remedy = "Run it by hand: {command} must print one line and nothing else."
+
+
+class NeedsForce(RemusError):
+    code = "PROTECT-006"
+    cause = "{what} gives up part of the protection"
+    remedy = "Add -F if that is what you want."
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the operator asked for."""
+
+    domain: str
+    host: str
+    interval_ms: int = 200
+    detect_ms: int = 1000
+    ssh: str = "ssh"
+    force: bool = False
+    buffer_net: bool = True
+    replicate_disks: bool = True
+    blackhole: bool = False
+    witness: str | None = None
+    witness_entry: str = ""
+    netbuf_entry: str = ""
+
+    def refuse_unforced(self) -> None:
+        """Raises NeedsForce, WitnessMissing."""
+        weak = {
+            "-n (output leaves before the backup has it)": not self.buffer_net,
+            "-d (disks are not replicated)": not self.replicate_disks,
+            "-b (there is no backup)": self.blackhole,
+        }
+        for what, given in weak.items():
+            if given and not self.force:
+                raise NeedsForce(what=what)
+        if self.witness is None and not self.force:
+            raise WitnessMissing()
+
+
+class Arrangement:
+    """One attempt to protect one guest. Raises RemusError all along."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        wish.refuse_unforced()
+        self.xen = XenDriver()
+        self.guest: Guest = self.xen.find(wish.domain)
+        self.warnings: list[str] = []
+
+    def obstacles(self) -> list[RemusError]:
+        """Every reason found on this host and in the witness."""
+        found = [*self._already()]
+        forced_disks = self.wish.force and not self.wish.replicate_disks
+        found += self.xen.obstacles(self.guest, disks_may_differ=forced_disks)
+        if self.wish.buffer_net:
+            found += vif_obstacles([vif.name for vif in self.guest.vifs])
+        found += self._witness_obstacles()
+        return found
+
+    def _already(self) -> list[RemusError]:
+        for role in ("primary", "backup"):
+            path = rundir.control_socket(role, self.guest.uuid)
+            try:
+                status = ask(path, self.guest.uuid, {"command": "status"})
+                return [AlreadyProtected(name=self.guest.name, pid=status.get("pid"))]
+            except NotRunning:
+                continue
+        return []
+
+    def _witness_obstacles(self) -> list[RemusError]:
+        wish = self.wish
+        try:
+            driver = open_witness(wish.witness, force=wish.force, entry=wish.witness_entry or None)
+            try:
+                driver.connect(WITNESS_S)
+                driver.read(self.guest.uuid, WITNESS_S)
+            finally:
+                driver.close()
+        except RemusError as e:
+            return [e]
+        return []
+
+    def request(self, own: Credentials) -> Request:
+        guest, wish = self.guest, self.wish
+        config = {**guest.config, "c_info": dict(guest.config["c_info"])}
+        config["c_info"].pop("domid", None)
+        return Request(
+            session=secrets.token_hex(16),
+            guest_uuid=guest.uuid,
+            guest_name=guest.name,
+            memory_kib=guest.memory_kib,
+            vcpus=guest.vcpus,
+            kind=guest.kind,
+            config=config,
+            vifs=tuple(VifSpec(v.devid, v.mac, v.bridge, v.script) for v in guest.vifs),
+            primary_host=socket.gethostname(),
+            primary_nonce=rundir.identity(guest.uuid),
+            xen_version=self.xen.version,
+            witness=wish.witness or "none:",
+            witness_memory={},
+            detect_ms=wish.detect_ms,
+            certificate=base64.b64encode(own.certificate).decode(),
+            wall_clock_s=time.time(),
+        )
+
+    def check_backup(self) -> None:
+        """Ask the backup whether it could take the guest; nothing is started there."""
+        line = self._run_receiver(self.request(create()), "--check")
+        if line != CHECKED:
+            parse_reply(line)
+
+    def begin(self) -> Session:
+        """Start the receiver there and the guest's process here."""
+        own = create()
+        request = self.request(own)
+        reply = parse_reply(self._run_receiver(request))
+        skew = abs(reply.wall_clock_s - time.time())
+        if skew > SKEW_S:
+            self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
+        self.warnings += reply.warnings
+        session = self._session(request, reply)
+        session.save()
+        save_key(own, rundir.directory("primary", session.uuid) / "key")
+        (rundir.directory("primary", session.uuid) / "result.json").unlink(missing_ok=True)
+        self._start_guardian(session.uuid)
+        return session
+
+    def command(self, *more: str) -> list[str]:
+        """The command that starts the receiver, as ``xl remus`` builds it."""
+        wish = self.wish
+        if not wish.ssh:
+            return ["sh", "-c", " ".join([wish.host, *more])]
+        remote = " ".join(["remus-ha", "receive", *more])
+        return [*shlex.split(wish.ssh), wish.host, remote]
+
+    def _run_receiver(self, request: Request, *more: str) -> bytes:
+        command = self.command(*more)
+        facts: dict[str, Any] = {"host": self.wish.host, "command": shlex.join(command)}
+        try:
+            done = subprocess.run(
+                command, input=to_line(request), capture_output=True, timeout=RECEIVER_S
+            )
+        except (OSError, subprocess.TimeoutExpired) as e:
+            raise BackupUnreachable(detail=e, **facts) from e
+        if not done.stdout:
+            detail = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
+            raise BackupUnreachable(detail=detail, **facts)
+        return done.stdout
+
+    def _session(self, request: Request, reply: Reply) -> Session:
+        guest, wish = self.guest, self.wish
+        create_info = guest.config
+        return Session(
+            session=request.session,
+            uuid=guest.uuid,
+            name=guest.name,
+            domid=guest.domid,
+            host=request.primary_host,
+            nonce=request.primary_nonce,
+            peer_host=reply.backup_host,
+            peer_nonce=reply.backup_nonce,
+            peer_address=reply.address,
+            control_port=reply.control_port,
+            data_port=reply.data_port,
+            peer_certificate=reply.certificate,
+            witness=request.witness,
+            witness_entry=wish.witness_entry,
+            netbuf_entry=wish.netbuf_entry,
+            interval_ms=wish.interval_ms,
+            detect_ms=wish.detect_ms,
+            on_poweroff=create_info.get("on_poweroff", "destroy"),
+            on_reboot=create_info.get("on_reboot", "restart"),
+            on_crash=create_info.get("on_crash", "destroy"),
+            vifs=tuple(SessionVif(v.devid, v.name, v.mac, v.bridge, v.script) for v in guest.vifs),
+            config=guest.config,
+            product_version="",
+        )
+
+    def _start_guardian(self, uuid: str) -> None:
+        rundir.LOGS.mkdir(parents=True, exist_ok=True)
+        path = rundir.LOGS / f"primary-{uuid}.log"
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        try:
+            start_detached([sys.executable, "-m", "remus_ha.checkpoint.guardian", uuid], [], log)
+        finally:
+            os.close(log)

@@ -1,0 +1,38 @@
+"""``remus-ha check``: every obstacle to a protection, without touching anything."""
+
+import argparse
+import json
+from typing import Any
+
+from remus_ha.checkpoint.arrange import Arrangement
+from remus_ha.cmd.common import add_wish_arguments, wish_of
+from remus_ha.exceptions import RemusError
+
+
+def add_parser(commands: Any) -> None:
+    p = commands.add_parser(
+        "check",
+        help="say what stands in the way of protecting a guest",
+        description="A dry run: prints every obstacle with code, cause and remedy.",
+    )
+    add_wish_arguments(p)
+    p.add_argument("--json", action="store_true", help="as JSON")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    obstacles: list[RemusError] = []
+    try:
+        arrangement = Arrangement(wish_of(args))
+        obstacles = arrangement.obstacles()
+        arrangement.check_backup()
+    except RemusError as e:
+        obstacles.append(e)
+    if args.json:
+        print(json.dumps([e.as_dict() for e in obstacles], indent=2))
+    elif obstacles:
+        for obstacle in obstacles:
+            print(f"{obstacle}\n  {obstacle.advice}")
+    else:
+        print("nothing stands in the way")
+    return 1 if obstacles else 0

@@ -1,0 +1,46 @@
+"""``remus-ha unprotect``: end a protection; the guest goes on here."""
+
+import argparse
+import time
+from typing import Any
+
+from remus_ha import rundir
+from remus_ha.cmd.common import session_uuid
+from remus_ha.control_socket import NotRunning, ask
+from remus_ha.exceptions import RemusError
+
+END_S = 60.0
+LOOK_S = 0.2
+
+
+class StillEnding(RemusError):
+    code = "PROTECT-009"
+    cause = "'{name}' is still {state} after {seconds:.0f} s; its output is held meanwhile"
+    remedy = "The witness has to answer first; look at 'remus-ha status'."
+
+
+def add_parser(commands: Any) -> None:
+    p = commands.add_parser(
+        "unprotect",
+        help="end a protection",
+        description="Run on the primary. Returns once the witness knows; the guest goes on here.",
+    )
+    p.add_argument("domain", metavar="DOMAIN", help="name or UUID of a protected guest")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    uuid = session_uuid("primary", args.domain)
+    path = rundir.control_socket("primary", uuid)
+    ask(path, uuid, {"command": "unprotect"})
+    deadline = time.monotonic() + END_S
+    state = "stopping"
+    while time.monotonic() < deadline:
+        try:
+            state = ask(path, uuid, {"command": "status"})["state"]
+        except NotRunning:
+            result: Any = rundir.read_json(rundir.directory("primary", uuid) / "result.json") or {}
+            print(f"{args.domain}: {result.get('state', 'stopped')}")
+            return 0
+        time.sleep(LOOK_S)
+    raise StillEnding(name=args.domain, state=state, seconds=END_S)

@@ -1,0 +1,136 @@
+"""Start the backup's per-guest process: ``python -m remus_ha.receive UUID``.
+
+The keeper is its only caller; see ``remus_ha.receive.process`` for what it does.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from remus_ha.caretaker import CareLink, start_detached
+from remus_ha.exceptions import RemusError
+from remus_ha.receive.incoming import Incoming
+from remus_ha.receive.process import Backup
+from remus_ha.receive.request import Reply, refusal, to_line
+from remus_ha.stream.control import ControlChannel, accept_control
+from remus_ha.stream.credentials import (
+    create,
+    decode_certificate,
+    encode_certificate,
+    server_context,
+)
+from remus_ha.stream.data import accept_data
+from remus_ha.stream.errors import Unreachable
+from remus_ha.stream.tcp import listen
+from remus_ha.witness.asker import Asker
+from remus_ha.witness.load import open_witness
+
+WITNESS_S = 2.0
+ARRIVAL_S = 60.0
+SLICE_S = 2.0
+
+
+def link_of(args: argparse.Namespace) -> CareLink:
+    def replace(theirs: int) -> None:
+        held = int(args.held) if args.held else -1
+        adopt = f"{os.getpid()},{theirs},{held},{args.restore}"
+        command = [sys.executable, "-m", "remus_ha.receive.keeper", args.uuid, "--adopt", adopt]
+        start_detached(command, [theirs] + ([held] if held >= 0 else []), 2)
+
+    return CareLink(args.link, replace)
+
+
+def await_primary(
+    incoming: Incoming, link: CareLink, reply: Callable[[bytes], None]
+) -> tuple[ControlChannel, Callable[[bytes], socket.socket]]:
+    """Listen, say so in one line, wait for the primary. Raises RemusError."""
+    own = create()
+    context = server_context(own, decode_certificate(incoming.request.certificate))
+    control = listen(incoming.address, incoming.control_port)
+    data = listen(incoming.address, 0)
+    line = to_line(
+        Reply(
+            address=incoming.address,
+            control_port=control.getsockname()[1],
+            data_port=data.getsockname()[1],
+            certificate=encode_certificate(own.certificate),
+            backup_host=incoming.host,
+            backup_nonce=incoming.nonce,
+            wall_clock_s=time.time(),
+        )
+    )
+    reply(line)
+    end = time.monotonic() + ARRIVAL_S
+    while True:
+        link.beat()
+        try:
+            channel = accept_control(control, context, SLICE_S)
+            break
+        except Unreachable:
+            if time.monotonic() >= end:
+                raise
+    session = bytes.fromhex(incoming.request.session)
+    return channel, lambda key: accept_data(data, session, key, ARRIVAL_S / 6)
+
+
+def say(path: Path) -> Callable[[bytes], None]:
+    """Write into the FIFO that the front end reads the answer from."""
+
+    def write(line: bytes) -> None:
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            os.write(fd, line)
+        finally:
+            os.close(fd)
+
+    return write
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="remus-ha-receive", description=__doc__)
+    parser.add_argument("uuid")
+    parser.add_argument("--restore", type=int, required=True)
+    parser.add_argument("--link", type=int, required=True)
+    parser.add_argument("--held", default="")
+    parser.add_argument("--restart", action="store_true")
+    args = parser.parse_args()
+    link = link_of(args)
+    incoming = Incoming.load(args.uuid)
+    reply = say(incoming.directory() / "reply.fifo")
+    backup: Backup | None = None
+    try:
+        driver = open_witness(incoming.request.witness, force=True)
+        backup = Backup(
+            incoming=incoming,
+            restore_pid=args.restore,
+            restore_fd=int(args.held) if args.held else None,
+            driver=driver,
+            asker=Asker(driver, WITNESS_S),
+            link=link,
+        )
+        if args.restart:
+            backup.take_over()
+            return 0
+        channel, data = await_primary(incoming, link, reply)
+        backup.receive(channel, data)
+    except RemusError as e:
+        print(e, file=sys.stderr)
+        if args.restart:
+            return 1
+        if backup is not None:
+            backup.give_up()
+        try:
+            reply(refusal(e))
+        except OSError:
+            pass  # it has had its answer
+        link.quit()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""What the backup knows of a session (``session.json`` of the role ``backup``)."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from remus_ha import rundir
+from remus_ha.exceptions import RemusError
+from remus_ha.receive.request import Request, VifSpec
+
+
+class IncomingMissing(RemusError):
+    code = "RECV-004"
+    cause = "there is no incoming session of guest {uuid} on this host"
+    remedy = "The primary starts one: 'remus-ha protect'."
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One session of one guest, as seen from the backup."""
+
+    request: Request
+    host: str
+    nonce: str
+    address: str
+    control_port: int  # wanted; 0: any
+
+    def directory(self) -> Path:
+        return rundir.directory("backup", self.request.guest_uuid)
+
+    def save(self) -> None:
+        rundir.write_json(self.directory() / "session.json", asdict(self))
+
+    @classmethod
+    def load(cls, uuid: str) -> "Incoming":
+        """Raises IncomingMissing."""
+        fields: Any = rundir.read_json(rundir.directory("backup", uuid) / "session.json")
+        try:
+            request = dict(fields["request"])
+            request["vifs"] = tuple(VifSpec(**vif) for vif in request["vifs"])
+            fields["request"] = Request(**request)
+            return cls(**fields)
+        except TypeError as e:
+            raise IncomingMissing(uuid=uuid) from e

@@ -1,0 +1,63 @@
+"""The keeper: on the backup, the process that keeps the restore waiting.
+
+It starts the restoring process on the read end of a pipe, holds the write end, and starts the
+receiver (``remus_ha.receive``), again and again if need be. The restore takes the pipe's end for
+"the primary is dead, go", so the write end stays open until the receiver says so explicitly.
+"""
+
+import argparse
+import os
+import sys
+import time
+
+from remus_ha import rundir
+from remus_ha.caretaker import Caretaker, Ward
+from remus_ha.hypervisor.xen import restore
+from remus_ha.stream.mover import grow_pipe
+
+MODULE = "remus_ha.receive"
+PIPE_WANTED = 64 << 20
+
+
+def log(text: str) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    print(f"{stamp} keeper: {text}", file=sys.stderr, flush=True)
+
+
+def start_restore(uuid: str) -> tuple[int, int]:
+    """Pid of the restoring process, and the write end of its pipe."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    grow_pipe(write_end, PIPE_WANTED)
+    os.set_blocking(write_end, False)
+    rundir.LOGS.mkdir(parents=True, exist_ok=True)
+    process = restore.start(read_end, rundir.LOGS / f"restore-{uuid}.log")
+    os.close(read_end)
+    return process.pid, write_end
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="remus-ha-keeper", description=__doc__)
+    parser.add_argument("uuid")
+    parser.add_argument("--adopt", help="PID,LINK,HELD,RESTORE of a receiver that runs already")
+    parser.add_argument("--restart", action="store_true", help="take up what a dead one left")
+    args = parser.parse_args()
+    adopt: tuple[int, int] | None = None
+    holds: tuple[int, ...] = ()
+    if args.restart:
+        restore_pid = 0  # with the last holder of its pipe gone it has run to its end
+    elif args.adopt:
+        pid, link, held, restore_pid = (int(x) for x in args.adopt.split(","))
+        adopt = (pid, link)
+        holds = (held,) if held >= 0 else ()
+    else:
+        restore_pid, write_end = start_restore(args.uuid)
+        holds = (write_end,)
+    ward = Ward(MODULE, (args.uuid, "--restore", str(restore_pid)), holds)
+    Caretaker(ward, on_loss=lambda: log("the receiver is gone"), log=log).run(
+        adopt, restart=args.restart
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,473 @@
+"""The backup's per-guest process: epochs in, commit, and the decision to become the guest.
+
+One thread, one loop. Octets of the stream go from the socket into the restore's pipe by splice;
+an epoch's mark stops them exactly at its end, where the commit puts its record.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from remus_ha import rundir
+from remus_ha.caretaker import CareLink
+from remus_ha.control_socket import ControlSocket
+from remus_ha.core import backup
+from remus_ha.core.backup import Action, Event, Facts, State
+from remus_ha.core.register import Identity, Kind, Register
+from remus_ha.core.states import BACKUP
+from remus_ha.core.table import Machine
+from remus_ha.core.witness import Ledger
+from remus_ha.deciding import Decider
+from remus_ha.exceptions import RemusError
+from remus_ha.hotplug.vifs import CopyVifs
+from remus_ha.hypervisor.base import Life
+from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.journal import Journal
+from remus_ha.loop import READ, WRITE, Loop
+from remus_ha.receive.commit import CommitJournal, Committer
+from remus_ha.receive.incoming import Incoming
+from remus_ha.receive.replica import Replica
+from remus_ha.stream.control import ControlChannel
+from remus_ha.stream.errors import PeerClosed, ProtocolError
+from remus_ha.stream.frames import (
+    Ack,
+    Epoch,
+    Error,
+    Frame,
+    Heartbeat,
+    HeartbeatReply,
+    Hello,
+    Phase,
+    Role,
+    Stop,
+    Welcome,
+)
+from remus_ha.stream.mover import Inflow, Wait
+from remus_ha.stream.xenstream import preamble
+from remus_ha.witness.asker import Asker
+from remus_ha.witness.base import WitnessDriver
+
+BUDGET = 4 << 20
+# The backup asks a little later than the primary: where both live, the guest need not move.
+PATIENCE = 1.25
+
+
+class Backup:
+    """One guest's receiver. ``run`` returns when the copy is the guest, or gone."""
+
+    def __init__(
+        self,
+        *,
+        incoming: Incoming,
+        restore_pid: int,
+        restore_fd: int | None,
+        driver: WitnessDriver,
+        asker: Asker,
+        link: CareLink,
+    ) -> None:
+        self._incoming, self._request = incoming, incoming.request
+        self._driver, self._link = driver, link
+        self._restore_fd = restore_fd
+        self.journal = Journal(f"backup {self._request.guest_name}")
+        self._loop = Loop()
+        self._xen = XenDriver()
+        self._session = bytes.fromhex(self._request.session)
+        self._commits = CommitJournal(incoming.directory() / "epochs")
+        self._committer = Committer(self._commits, restore_fd if restore_fd is not None else -1)
+        self._replica = Replica(
+            self._loop, self._xen, self._request.guest_name, restore_pid, self._on_restore_end
+        )
+        self._vifs = CopyVifs(self._request, incoming.directory())
+        self._channel: ControlChannel | None = None
+        self._data: socket.socket | None = None
+        self._inflow: Inflow | None = None
+        self._mark: Epoch | None = None
+        self._heard_at = time.monotonic()
+        self._detect_s = PATIENCE * self._request.detect_ms / 1e3
+        self._promoted = False
+        self._decider: Decider[State, Event, Facts, Action]
+        self._asker = asker
+        self._server = ControlSocket(
+            self._loop,
+            rundir.control_socket("backup", self._request.guest_uuid),
+            self._answer,
+        )
+
+    def _decide(self, initial: State, generation: int) -> None:
+        primary = Identity(self._request.primary_host, self._request.primary_nonce)
+        me = Identity(self._incoming.host, self._incoming.nonce)
+        self._decider = Decider(
+            loop=self._loop,
+            machine=Machine(backup.TABLE, initial),
+            events=Event,
+            facts=self._facts,
+            deeds=self._deeds(),
+            asker=self._asker,
+            uuid=self._request.guest_uuid,
+            ledger=Ledger(me, primary, session=generation),
+            log=self.journal,
+        )
+        self._assume_pair(generation, primary, me)
+
+    def _assume_pair(self, generation: int, primary: Identity, me: Identity) -> None:
+        """Without a witness (forced) nobody tells that there is a pair: pretend it."""
+        if self._request.witness.startswith("none"):
+            pair = Register(generation + 1, Kind.PAIR, primary, me)
+            self._driver.swap(self._request.guest_uuid, None, pair, 1.0)
+
+    def _deeds(self) -> dict[str, Callable[[], None]]:
+        return {
+            "ack": self._ack,
+            "stop_acks": self._stop_acks,
+            "cut": self._cut,
+            "drop_open": self._stop_acks,
+            "end_of_file": self._end_of_file,
+            "pause_guest": self._replica.pause,
+            "resume_guest": self._replica.unpause,
+            "open_output": self._open_output,
+            "announce": self._announce,
+            "tell_broken": self._tell_broken,
+            "destroy_copy": self._destroy_copy,
+            "clean": self._clean,
+        }
+
+    def _facts(self) -> Facts:
+        restored = self._restored()
+        return Facts(
+            committed=self._commits.committed >= 0,
+            restored=restored,
+            broken=not restored and not self._replica.restoring(),
+        )
+
+    def _restored(self) -> bool:
+        """Whether the copy lives as a domain of its own (its vifs are shut until opened)."""
+        if self._replica.restoring():
+            return False
+        return self._replica.life() in (Life.RUNNING, Life.PAUSED)
+
+    # --- the life of the process
+
+    def take_over(self) -> State:
+        """A new receiver in place of a dead one: the stream is lost, the copy is not."""
+        kept = rundir.read_json(self._incoming.directory() / "state.json") or {}
+        self._promoted = bool(kept.get("promoted"))
+        self._decide(State.RETURNED, int(kept.get("generation", 0)))
+        self._decider.feed(Event.RESTART)
+        return self._run()
+
+    def receive(
+        self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
+    ) -> State:
+        """A new session on an authenticated channel. ``accept_data(key)`` waits for the stream."""
+        self._channel = channel
+        hello = self._await_hello(channel)
+        generation = _generation(hello)
+        rundir.write_json(self._incoming.directory() / "state.json", {"generation": generation})
+        self._decide(State.RECEIVING, generation)
+        try:
+            self._welcome(channel, accept_data)
+            self._start_copy()
+        except (RemusError, OSError) as e:
+            self.journal(f"the session cannot start: {e}")
+            self._decider.feed(Event.DOUBT)
+        return self._run()
+
+    def give_up(self) -> None:
+        """The session never began: leave nothing behind."""
+        self._replica.destroy()
+        self._clean()
+        self._server.close()
+        self._asker.close()
+
+    def _run(self) -> State:
+        self._loop.watch(self._link.fileno(), self._on_link)
+        self._loop.every(min(0.25, self._detect_s / 8), self._tick)
+        self._loop.until(lambda: self._decider.state in backup.ENDS and not self._vifs.announcing)
+        state = self._decider.state
+        rundir.write_json(self._incoming.directory() / "result.json", self.status())
+        self._server.close()
+        self._decider.close()
+        self._link.quit()
+        self.journal(f"ends as {state.value}")
+        return state
+
+    def _tick(self) -> None:
+        self._link.beat()
+        if self._decider.state not in backup.RECEIVES:
+            return
+        silent_s = time.monotonic() - self._heard_at
+        if silent_s > self._detect_s:
+            self._doubt(f"nothing heard of the primary for {silent_s:.2f} s")
+
+    def _doubt(self, reason: str) -> None:
+        if self._decider.state in backup.RECEIVES:
+            self.journal(f"in doubt: {reason}")
+        self._decider.feed(Event.DOUBT)
+
+    def _on_link(self, _events: int) -> None:
+        """Only end of file comes this way."""
+        self._loop.forget(self._link.fileno())
+        self._link.lost()
+        self._loop.watch(self._link.fileno(), self._on_link)
+
+    # --- setting up
+
+    def _await_hello(self, channel: ControlChannel) -> Hello:
+        frames: list[Frame] = []
+        self._loop.watch(channel.fileno(), lambda _events: frames.extend(channel.pump()))
+        self._loop.until(lambda: bool(frames), time.monotonic() + 10.0)
+        self._loop.forget(channel.fileno())
+        if not frames:
+            raise PeerClosed(detail="no hello")
+        hello = frames[0]
+        if not isinstance(hello, Hello) or hello.session != self._session:
+            raise ProtocolError(detail="a frame where this session's Hello was due")
+        if hello.uuid != self._request.guest_uuid:
+            raise ProtocolError(detail="another guest's UUID")
+        return hello
+
+    def _welcome(
+        self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
+    ) -> None:
+        key = secrets.token_bytes(32)
+        channel.send(
+            Welcome(
+                session=self._session,
+                role=Role.BACKUP,
+                version="",
+                features=(f"xen={self._xen.version}",),
+                host=self._incoming.host,
+                nonce=self._incoming.nonce,
+                data_key=key,
+            )
+        )
+        self._data = accept_data(key)
+
+    def _start_copy(self) -> None:
+        if self._data is None or self._restore_fd is None:
+            raise PeerClosed(detail="no data connection")
+        config = self._vifs.substituted(self._request.config)
+        os.set_blocking(self._restore_fd, True)
+        os.write(self._restore_fd, preamble(json.dumps(config).encode()))
+        os.set_blocking(self._restore_fd, False)
+        self._inflow = Inflow(self._data, self._restore_fd)
+        self._heard_at = time.monotonic()
+        self._watch_control()
+        self._loop.watch(self._data.fileno(), self._on_data)
+
+    # --- epochs in
+
+    def _on_data(self, _events: int) -> None:
+        inflow = self._inflow
+        if inflow is None or self._data is None or self._restore_fd is None:
+            return
+        before = inflow.moved
+        try:
+            wait = inflow.pump(BUDGET)
+        except RemusError as e:
+            self._forget_data()
+            self._doubt(str(e))
+            return
+        if inflow.moved != before:
+            self._heard_at = time.monotonic()
+        self._wait_for(wait)
+        if wait is Wait.LIMIT:
+            self._try_commit(0)
+
+    def _wait_for(self, wait: Wait) -> None:
+        if self._data is None or self._restore_fd is None:
+            return
+        if wait is Wait.SINK:
+            self._loop.forget(self._data.fileno())
+            self._loop.watch(self._restore_fd, self._on_data, WRITE)
+        elif wait is Wait.END:
+            self._forget_data()
+            self._doubt("the data connection ended")
+        elif wait is Wait.LIMIT:
+            self._forget_data()
+        else:
+            self._loop.forget(self._restore_fd)
+            self._loop.watch(self._data.fileno(), self._on_data, READ)
+
+    def _forget_data(self) -> None:
+        if self._data is not None:
+            self._loop.forget(self._data.fileno())
+        if self._restore_fd is not None:
+            self._loop.forget(self._restore_fd)
+
+    def _on_mark(self, mark: Epoch) -> None:
+        if self._inflow is None or mark.n != self._commits.committed + 1:
+            raise ProtocolError(detail=f"epoch {mark.n} after {self._commits.committed}")
+        self._mark = mark
+        self._inflow.limit = mark.offset
+        self._on_data(0)
+
+    def _try_commit(self, _events: int) -> None:
+        """All octets of the marked epoch are in the restore's pipe: make it real."""
+        mark, inflow = self._mark, self._inflow
+        if (
+            mark is None
+            or inflow is None
+            or self._restore_fd is None
+            or inflow.moved != mark.offset
+        ):
+            return
+        if self._decider.state not in backup.RECEIVES:
+            return
+        try:
+            done = self._committer.commit(mark.n)
+        except BrokenPipeError:
+            self._decider.feed(Event.RESTORE_FAILED)
+            return
+        if not done:
+            self._loop.watch(self._restore_fd, self._try_commit, WRITE)
+            return
+        self._loop.forget(self._restore_fd)
+        self._mark = None
+        inflow.limit = None
+        self._decider.feed(Event.COMMITTED)
+        self._wait_for(Wait.SOURCE)
+
+    def _ack(self) -> None:
+        if self._channel is not None:
+            self._channel.send(Ack(self._session, self._commits.committed))
+            self._watch_control()
+
+    def _stop_acks(self) -> None:
+        self._mark = None
+        self._forget_data()
+
+    # --- control channel
+
+    def _watch_control(self) -> None:
+        channel = self._channel
+        if channel is not None:
+            events = READ | WRITE if channel.wants_write else READ
+            self._loop.watch(channel.fileno(), self._on_control, events)
+
+    def _on_control(self, _events: int) -> None:
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            while True:
+                for frame in channel.pump():
+                    self._take(frame)
+                if self._channel is None or not channel.ready:
+                    break
+        except RemusError as e:
+            self._loop.forget(channel.fileno())
+            self._doubt(str(e))
+            return
+        self._watch_control()
+
+    def _take(self, frame: Frame) -> None:
+        if frame.session != self._session:
+            return
+        self._heard_at = time.monotonic()
+        match frame:
+            case Epoch() as mark:
+                if self._decider.state in backup.RECEIVES:
+                    self._on_mark(mark)
+            case Heartbeat(sent_ns=sent_ns):
+                self._answer_beat(sent_ns)
+            case Stop(reason=reason):
+                self.journal(f"the primary says stop: {reason.name.lower()}")
+                self._decider.feed(Event.TOLD_STOP)
+            case Error(error_code=code, text=text):
+                self._doubt(f"the primary gives up: {code} {text}")
+
+    def _answer_beat(self, sent_ns: int) -> None:
+        if self._channel is not None and self._decider.state in backup.RECEIVES:
+            n = max(0, self._commits.committed)
+            self._channel.send(HeartbeatReply(self._session, n, Phase.RECEIVING, sent_ns))
+
+    # --- the copy
+
+    def _on_restore_end(self) -> None:
+        alive = self._promoted and self._restored()
+        obstacle = self._vifs.obstacle() if alive else "the restoring process ended"
+        self.journal("the copy is restored" if not obstacle else f"restore failed: {obstacle}")
+        self._decider.feed(Event.RESTORE_FAILED if obstacle else Event.RESTORED)
+
+    def _end_of_file(self) -> None:
+        """Both holders of the restore's pipe let go: it restores, behind shut vifs."""
+        kept = {"generation": self._decider.ledger.session, "promoted": True}
+        rundir.write_json(self._incoming.directory() / "state.json", kept)
+        self._promoted = True
+        self._link.let_go()
+        if self._restore_fd is not None:
+            self._loop.forget(self._restore_fd)
+            os.close(self._restore_fd)
+            self._restore_fd = None
+
+    def _open_output(self) -> None:
+        domid = self._replica.domid()
+        if domid is not None:
+            self._vifs.open(domid)
+        self.journal("the guest's output is open here")
+
+    def _announce(self) -> None:
+        domid = self._replica.domid()
+        if domid is not None:
+            self._vifs.announce(self._loop, domid)
+
+    def _cut(self) -> None:
+        self._forget_data()
+        if self._data is not None:
+            self._data.close()
+            self._data = None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            self._loop.forget(channel.fileno())
+            channel.close()
+
+    def _tell_broken(self) -> None:
+        if self._channel is not None:
+            self._channel.send(Error(self._session, "XEN-018", "the restore failed on the backup"))
+
+    def _destroy_copy(self) -> None:
+        self._replica.destroy()
+
+    def _clean(self) -> None:
+        self._vifs.forget()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._incoming.directory() / "session.json")
+
+    # --- the local socket
+
+    def _answer(self, request: dict[str, Any]) -> Any:
+        if request.get("command") == "status":
+            return self.status(int(request.get("after", 0)))
+        raise ValueError(f"no command {request.get('command')!r}")
+
+    def status(self, after: int = 0) -> dict[str, Any]:
+        """What ``remus-ha status --json`` shows of this copy."""
+        known = self._decider.ledger.known
+        state = self._decider.state
+        return {
+            "role": "backup",
+            "name": self._request.guest_name,
+            "uuid": self._request.guest_uuid,
+            "peer": self._request.primary_host,
+            "state": BACKUP[state].value,
+            "detail": state.value,
+            "generation": known.generation if known else self._decider.ledger.session,
+            "committed": self._commits.committed,
+            "pid": os.getpid(),
+            "events": self.journal.after(after),
+        }
+
+
+def _generation(hello: Hello) -> int:
+    """The generation that the primary's session began with."""
+    for feature in hello.features:
+        key, _, value = feature.partition("=")
+        if key == "generation" and value.isdigit():
+            return int(value)
+    raise ProtocolError(detail="a Hello without a generation")

@@ -1,0 +1,86 @@
+"""The copy of the guest on this host: the restoring process, and later the running domain."""
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import TypeVar
+
+from remus_ha.hypervisor import errors
+from remus_ha.hypervisor.base import Life
+from remus_ha.hypervisor.xen import restore
+from remus_ha.hypervisor.xen.domain import XenDomain, xl
+from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.loop import Loop
+
+_END_S = 10.0
+T = TypeVar("T")
+
+
+class Replica:
+    """``ended`` is called once when the restoring process has ended."""
+
+    def __init__(
+        self, loop: Loop, xen: XenDriver, name: str, restore_pid: int, ended: Callable[[], None]
+    ) -> None:
+        self._loop, self._xen, self._name, self._pid = loop, xen, name, restore_pid
+        self._ended = ended
+        self._pidfd = -1
+        if restore_pid <= 0:
+            return
+        try:
+            self._pidfd = os.pidfd_open(restore_pid)
+        except ProcessLookupError:
+            return
+        loop.watch(self._pidfd, self._on_end)
+
+    def restoring(self) -> bool:
+        """Whether the restoring process lives."""
+        return self._pidfd >= 0 and not select.select([self._pidfd], [], [], 0)[0]
+
+    def _on_end(self, _events: int) -> None:
+        self._loop.forget(self._pidfd)
+        self._ended()
+
+    def domid(self) -> int | None:
+        """The restored domain, under its own name: the restore has succeeded."""
+        return restore.domid_of(self._name)
+
+    def life(self) -> Life:
+        domid = self.domid()
+        return Life.GONE if domid is None else self._with(domid, XenDomain.life)
+
+    def pause(self) -> None:
+        domid = self.domid()
+        if domid is not None:
+            self._with(domid, XenDomain.pause)
+
+    def unpause(self) -> None:
+        domid = self.domid()
+        if domid is not None:
+            self._with(domid, XenDomain.unpause)
+
+    def _with(self, domid: int, what: Callable[[XenDomain], T]) -> T:
+        control = self._xen.control(domid)
+        try:
+            return what(control)
+        finally:
+            control.close()
+
+    def destroy(self) -> None:
+        """End the restoring process without letting it fail over, then whatever it made."""
+        if self.restoring():
+            self._loop.forget(self._pidfd)
+            try:
+                os.killpg(self._pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it ended just now
+            select.select([self._pidfd], [], [], _END_S)
+        for name in (self._name, self._name + restore.INCOMING):
+            domid = restore.domid_of(name)
+            if domid is not None:
+                try:
+                    xl("destroy", str(domid))
+                except errors.CommandFailed:
+                    if restore.domid_of(name) is not None:
+                        raise

@@ -1,0 +1,141 @@
+"""What the starting channel runs on the backup: one line in, one line out, then it is done.
+
+The receiver and its keeper are detached: the end of ssh, or of whatever the channel is, means
+nothing to them.
+"""
+
+import os
+import select
+import socket
+import sys
+import time
+from typing import BinaryIO
+
+from remus_ha import rundir
+from remus_ha.caretaker import start_detached
+from remus_ha.control_socket import NotRunning, ask
+from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor.base import Guest, Life, Vif
+from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.receive.incoming import Incoming
+from remus_ha.receive.request import LIMIT, Request, parse_request, refusal
+
+START_S = 90.0
+
+
+class AlreadyReceiving(RemusError):
+    code = "RECV-005"
+    cause = "this host is the backup of '{name}' already (process {pid})"
+    remedy = "End that protection first: 'remus-ha unprotect {name}' on its primary."
+
+
+class ReceiverSilent(RemusError):
+    code = "RECV-006"
+    cause = "the receiver did not start within {seconds:.0f} s"
+    remedy = "Look at {log} on the backup."
+
+
+def own_address() -> str:
+    """The address by which the other side reached this host; else that of the host's name."""
+    connection = os.environ.get("SSH_CONNECTION", "").split()
+    if len(connection) == 4:
+        return connection[2]
+    return socket.gethostbyname(socket.gethostname())
+
+
+def check(request: Request) -> list[RemusError]:
+    """Why this host cannot take the guest; empty when it can."""
+    found: list[RemusError] = []
+    try:
+        status = ask(
+            rundir.control_socket("backup", request.guest_uuid),
+            request.guest_uuid,
+            {"command": "status"},
+        )
+        found.append(AlreadyReceiving(name=request.guest_name, pid=status.get("pid")))
+    except NotRunning:
+        pass
+    return found + XenDriver().backup_obstacles(_guest(request), request.xen_version)
+
+
+def _guest(request: Request) -> Guest:
+    vifs = tuple(Vif(v.devid, "", v.mac, v.bridge, v.script, 0) for v in request.vifs)
+    return Guest(
+        name=request.guest_name,
+        uuid=request.guest_uuid,
+        domid=0,
+        kind=request.kind,
+        memory_kib=request.memory_kib,
+        vcpus=request.vcpus,
+        life=Life.RUNNING,
+        vifs=vifs,
+        disks=(),
+        passthrough=(),
+        config=request.config,
+    )
+
+
+def start(request: Request, address: str, port: int) -> bytes:
+    """Start keeper and receiver; the line they answer with. Raises RemusError."""
+    incoming = Incoming(
+        request=request,
+        host=socket.gethostname(),
+        nonce=rundir.identity(request.guest_uuid),
+        address=address,
+        control_port=port,
+    )
+    directory = incoming.directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("state.json", "epochs", "result.json", "reply.fifo"):
+        (directory / name).unlink(missing_ok=True)
+    incoming.save()
+    fifo = directory / "reply.fifo"
+    os.mkfifo(fifo, 0o600)
+    # Read-write, so that the open does not wait and a writer that ends is no end of file.
+    fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _start_keeper(request.guest_uuid)
+        return _read_line(fd, time.monotonic() + START_S)
+    finally:
+        os.close(fd)
+
+
+def _log_path(uuid: str) -> str:
+    return str(rundir.LOGS / f"backup-{uuid}.log")
+
+
+def _start_keeper(uuid: str) -> None:
+    rundir.LOGS.mkdir(parents=True, exist_ok=True)
+    log = os.open(_log_path(uuid), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    try:
+        start_detached([sys.executable, "-m", "remus_ha.receive.keeper", uuid], [], log)
+    finally:
+        os.close(log)
+
+
+def _read_line(fd: int, deadline: float) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            raise ReceiverSilent(seconds=START_S, log=rundir.LOGS)
+        line += os.read(fd, 65536)
+    return line
+
+
+def serve(stdin: BinaryIO, stdout: BinaryIO, *, address: str, port: int, only_check: bool) -> int:
+    """The whole of ``remus-ha receive``. Whatever goes wrong is said in the one line."""
+    try:
+        request = parse_request(stdin.readline(LIMIT + 1))
+        obstacles = check(request)
+        if obstacles:
+            raise obstacles[0]
+        line = CHECKED if only_check else start(request, address or own_address(), port)
+    except RemusError as e:
+        line = refusal(e)
+    stdout.write(line)
+    stdout.flush()
+    return 0
+
+
+CHECKED = b'{"version":1,"checked":true}\n'
