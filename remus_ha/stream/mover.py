@@ -9,6 +9,7 @@ Offsets count octets of the data stream from its first one, on both sides alike.
 import enum
 import fcntl
 import os
+import select
 import socket
 import struct
 import termios
@@ -44,10 +45,12 @@ class Mover:
     def __init__(self, pipe_r: int, sock: socket.socket) -> None:
         self._pipe = pipe_r
         self._sock = sock.fileno()
+        self._poll = select.poll()
+        self._poll.register(pipe_r, select.POLLIN)
         self.moved = 0
 
     def backlog(self) -> int:
-        """Octets in the pipe."""
+        """Octets in the pipe. The kernel counts page by page: once an epoch, not once a turn."""
         return readable(self._pipe)
 
     def offset(self) -> int:
@@ -63,7 +66,7 @@ class Mover:
             try:
                 count = os.splice(self._pipe, self._sock, min(budget_bytes, CHUNK), flags=_FLAGS)
             except BlockingIOError:
-                return Wait.SINK if self.backlog() else Wait.SOURCE
+                return Wait.SINK if self._poll.poll(0) else Wait.SOURCE
             except OSError as e:
                 raise PeerClosed(detail=e.strerror) from e
             if count == 0:
