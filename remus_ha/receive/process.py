@@ -24,7 +24,6 @@ from remus_ha.core.table import Machine
 from remus_ha.core.witness import Ledger
 from remus_ha.deciding import Decider
 from remus_ha.exceptions import RemusError
-from remus_ha.hotplug.vifs import CopyVifs
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.journal import Journal
@@ -32,6 +31,7 @@ from remus_ha.loop import READ, WRITE, Loop
 from remus_ha.receive.commit import CommitJournal, Committer
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.replica import Replica
+from remus_ha.receive.vifs import CopyVifs
 from remus_ha.stream.control import ControlChannel
 from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
