@@ -1,9 +1,9 @@
 """The outer layers of Xen's memory stream, as far as this product writes them itself.
 
 Source of the format: docs/specs/libxl-migration-stream.pandoc and tools/xl/xl_migrate.c of Xen
-4.14 to 4.22. A protected guest's stream is ``preamble()``, then what ``libxl-save-helper``
-writes, with ``CHECKPOINT_END`` after each epoch's libxc CHECKPOINT record. The primary leaves
-``CHECKPOINT_END`` out; the backup writes it at commit.
+4.14 to 4.22. The restoring process is fed ``preamble()``, then what ``libxl-save-helper`` writes
+on the primary, with ``CHECKPOINT_END`` after each epoch's libxc CHECKPOINT record. Preamble and
+``CHECKPOINT_END`` are the backup's own; neither travels from primary to backup.
 """
 
 import struct

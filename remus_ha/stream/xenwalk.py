@@ -15,10 +15,10 @@ from remus_ha.stream.errors import XenStreamInvalid
 
 
 class Framing(enum.Enum):
-    """What follows libxc's CHECKPOINT record."""
+    """Which layers a stream has."""
 
-    RESTORE = "restore"  # libxl's records up to CHECKPOINT_END: what the restore is fed
-    WIRE = "wire"  # the next epoch at once: what primary sends to backup (PV and PVH only)
+    RESTORE = "restore"  # all: what the restoring process is fed
+    WIRE = "wire"  # libxc's alone, as the save helper writes it and primary sends it to backup
 
 
 class Kind(enum.Enum):
@@ -49,7 +49,9 @@ class Piece:
 
 
 def walk(stream: BinaryIO, framing: Framing = Framing.RESTORE) -> Iterator[Piece]:
-    """Every header and record, in order, as they come. ``stream.read`` must block.
+    """Every header and record, in order, as they come.
+
+    ``stream.read(n)`` gives fewer than n octets at the end only, as buffered files do.
 
     Ends where the stream ends between two records. Raises XenStreamInvalid at the first octet
     that breaks the format, and for an end inside a record.
@@ -71,14 +73,16 @@ class _Walker:
         self._static_done = False
 
     def pieces(self) -> Iterator[Piece]:
-        yield self._xl_header()
-        yield self._libxl_header()
-        yield self._libxl_record(only=xs.LIBXL_LIBXC_CONTEXT)
+        if self._framing is Framing.RESTORE:
+            yield self._xl_header()
+            yield self._libxl_header()
+            yield self._libxl_record(only=xs.LIBXL_LIBXC_CONTEXT)
         yield self._libxc_header()
         while (piece := self._libxc_record()) is not None:
             yield piece
             if piece.type == rec.END:
-                yield from self._libxl_records(until=xs.LIBXL_END)
+                if self._framing is Framing.RESTORE:
+                    yield from self._libxl_records(until=xs.LIBXL_END)
                 return self._nothing_left()
             if piece.type == rec.CHECKPOINT:
                 if self._framing is Framing.RESTORE:

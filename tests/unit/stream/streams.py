@@ -58,5 +58,10 @@ def remus(
     return out
 
 
+def wire(epochs: int = 3, guest: int = HVM) -> bytes:
+    """The same as the save helper writes it: libxc's layer alone."""
+    return remus(epochs, guest, end=b"")[len(xs.preamble(CONFIG)) :]
+
+
 def plain(guest: int = HVM) -> bytes:
     return head(guest) + pages(1, 2) + tail(guest) + xs.END + xs.END

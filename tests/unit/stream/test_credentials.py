@@ -4,6 +4,7 @@ import os
 import ssl
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_contexts_demand_tls_1_3_and_a_certificate() -> None:
 def test_unreadable_certificate_is_refused() -> None:
     with pytest.raises(NotAnOffer, match="cannot be read"):
         credentials.client_context(credentials.create(), b"\x30\x03rubbish")
+
+
+def test_handing_over_leaves_no_file(tmp_path: Path) -> None:
+    own, path = credentials.create(), tmp_path / "key"
+    credentials.save_key(own, path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert credentials.load_key(path) == own
+    assert not path.exists()
+    with pytest.raises(FileNotFoundError):
+        credentials.load_key(path)
 
 
 def test_importing_does_not_load_the_library() -> None:

@@ -43,9 +43,13 @@ class TestGoodStreams:
     def test_plain(self) -> None:
         assert read(s.plain())[-1].raw == xs.END
 
-    def test_without_our_record_on_the_wire(self) -> None:
-        found = read(s.remus(3, end=b""), Framing.WIRE)
+    @GUESTS
+    def test_libxc_layer_alone_on_the_wire(self, guest: int) -> None:
+        raw = s.wire(3, guest)
+        found = read(raw, Framing.WIRE)
+        assert b"".join(piece.raw for piece in found) == raw
         assert [p.epoch for p in found if p.raw == s.CHECKPOINT] == [0, 1, 2]
+        assert b"".join(libxc_only(found)) == b"".join(libxc_only(read(s.remus(3, guest))))
 
     def test_emulator_records_before_the_end_of_a_checkpoint(self) -> None:
         found = read(s.remus(2, end=s.EMULATOR + xs.CHECKPOINT_END))
@@ -53,7 +57,7 @@ class TestGoodStreams:
 
     def test_optional_record_in_epoch_0(self) -> None:
         raw = s.head() + xs.record(0x80000099, b"x") + s.tail() + s.CHECKPOINT
-        assert read(raw, Framing.WIRE)[-2].type == 0x0A
+        assert 0x80000099 in [piece.type for piece in read(raw + xs.CHECKPOINT_END)]
 
     def test_cut_between_records_is_an_unfinished_epoch(self) -> None:
         found = read(s.remus(1) + s.pages(5))
@@ -132,7 +136,13 @@ class TestBreaches:
         assert f"at octet {len(HEAD)}:" in refused(HEAD + xs.record(0x77))
 
     def test_our_record_does_not_belong_on_the_wire(self) -> None:
-        assert "PV_VCPU_BASIC" in refused(s.remus(1), Framing.WIRE)
+        assert "PV_VCPU_BASIC" in refused(s.wire(1) + xs.CHECKPOINT_END, Framing.WIRE)
+        assert "no libxc image header" in refused(s.remus(1), Framing.WIRE)
+
+    def test_octets_after_the_end_on_the_wire(self) -> None:
+        raw = s.libxc_headers() + s.static() + s.tail() + xs.END
+        assert read(raw, Framing.WIRE)[-1].raw == xs.END
+        assert "after the end" in refused(raw + b"x", Framing.WIRE)
 
     @given(st.data())
     def test_mutated_streams_end_in_pieces_or_the_typed_error(self, data: st.DataObject) -> None:
