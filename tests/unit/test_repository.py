@@ -18,7 +18,9 @@ from types import ModuleType
 
 import pytest
 
+from remus_ha.cmd import common
 from remus_ha.exceptions import RemusError
+from remus_ha.witness.url import parse_etcd_url
 
 ROOT = Path(__file__).parents[2]
 PER_GUEST = "checkpoint receive stream netbuf hypervisor core witness".split()
@@ -77,6 +79,21 @@ class TestFiles:
         if len(ROOT.parts) < 3:
             pytest.skip("the tree's own path is too short to be told from other text")
         assert lines_matching(re.escape(str(ROOT)) + r"\b") == []
+
+    def test_configuration_sample_is_what_the_command_line_reads(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sample = ROOT / "etc" / "remus-ha" / "remus-ha.conf.sample"
+        monkeypatch.setattr(common, "CONFIG", sample)
+        assert common.configured_witness() is None
+        used = tmp_path / "remus-ha.conf"
+        used.write_text(re.sub(r"^#(?=\w)", "", sample.read_text(encoding="utf-8"), flags=re.M))
+        monkeypatch.setattr(common, "CONFIG", used)
+        url = common.configured_witness()
+        assert url is not None
+        assert [str(e) for e in parse_etcd_url(url).endpoints] == [
+            f"10.0.0.{n}:2379" for n in (9, 10, 11)
+        ]
 
     def test_licence_is_apache(self) -> None:
         assert "Apache License\n                           Version 2.0" in (
