@@ -21,7 +21,7 @@ from remus_ha.stream.tcp import listen
 from .peers import DEADLINE_S, Background, Session, receive
 
 SESSION_ID = bytes(16)
-SHORT_S = 1.0
+SHORT_S = 2.0
 
 
 @pytest.fixture
