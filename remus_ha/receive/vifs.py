@@ -7,7 +7,7 @@ from remus_ha.hotplug import records
 from remus_ha.hotplug.records import VifRecord
 from remus_ha.hypervisor.xen.driver import bridge_exists
 from remus_ha.loop import Loop
-from remus_ha.netbuf.announce import Announcer
+from remus_ha.netbuf.announce import Announcement, Announcer
 from remus_ha.receive.request import Request
 
 
@@ -49,8 +49,12 @@ class CopyVifs:
 
     def announce(self, loop: Loop, domid: int) -> None:
         """Tell the bridges where the guest's addresses are, several times."""
-        macs = {vif.bridge: vif.mac for vif in self._request.vifs if vif.bridge}
-        self._announcer = Announcer(loop, macs)
+        announcements = [
+            Announcement(records.device_name(domid, vif.devid), vif.bridge, vif.mac)
+            for vif in self._request.vifs
+            if vif.bridge
+        ]
+        self._announcer = Announcer(loop, announcements)
 
     def forget(self) -> None:
         """Only for a copy that is gone: its vifs must come up as ever on this host."""
