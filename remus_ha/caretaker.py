@@ -23,6 +23,7 @@ from dataclasses import dataclass
 BEAT, LET_GO, QUIT = b".", b"L", b"Q"
 BEAT_INTERVAL_S = 0.5
 STALL_S = 15.0
+START_S = 120.0  # until the first octet: a loaded host takes long to start an interpreter
 _LATE_S = 1.0  # waking this much too late means that the host, not the child, stood still
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 
@@ -80,13 +81,15 @@ class Caretaker:
         """Until the ward ends: True when it quit on purpose, False when it is lost."""
         poll = select.poll()
         poll.register(link, select.POLLIN)
+        patience_s = START_S
         while True:
             before = time.monotonic()
-            if not poll.poll(STALL_S * 1000):
-                if time.monotonic() - before < STALL_S + _LATE_S:
-                    self._log(f"{self._ward.module} (pid {pid}) stalled for {STALL_S} s: ending it")
+            if not poll.poll(patience_s * 1000):
+                if time.monotonic() - before < patience_s + _LATE_S:
+                    self._log(f"{self._ward.module} (pid {pid}) stalled: ending it")
                     os.kill(pid, signal.SIGKILL)
                 continue
+            patience_s = STALL_S
             try:
                 octets = os.read(link, 4096)
             except ConnectionResetError:

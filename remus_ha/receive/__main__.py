@@ -5,6 +5,7 @@ The keeper is its only caller; see ``remus_ha.receive.process`` for what it does
 
 import argparse
 import os
+import select
 import socket
 import sys
 import time
@@ -18,13 +19,14 @@ from remus_ha.receive.process import Backup
 from remus_ha.receive.request import Reply, refusal, to_line
 from remus_ha.stream.control import ControlChannel, accept_control
 from remus_ha.stream.credentials import (
+    PinnedContext,
     create,
     decode_certificate,
     encode_certificate,
     server_context,
 )
 from remus_ha.stream.data import accept_data
-from remus_ha.stream.errors import Unreachable
+from remus_ha.stream.errors import HandshakeFailed, Unreachable
 from remus_ha.stream.tcp import listen
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.load import open_witness
@@ -32,6 +34,7 @@ from remus_ha.witness.load import open_witness
 WITNESS_S = 2.0
 ARRIVAL_S = 60.0
 SLICE_S = 2.0
+HANDSHAKE_S = 5.0
 
 
 def link_of(args: argparse.Namespace) -> CareLink:
@@ -64,17 +67,27 @@ def await_primary(
         )
     )
     reply(line)
+    channel = await_channel(control, context, link)
+    session = bytes.fromhex(incoming.request.session)
+    return channel, lambda key: accept_data(data, session, key, ARRIVAL_S / 6)
+
+
+def await_channel(
+    listener: socket.socket, context: PinnedContext, link: CareLink
+) -> ControlChannel:
+    """The primary's control connection; strangers are turned away. Raises RemusError."""
     end = time.monotonic() + ARRIVAL_S
     while True:
         link.beat()
+        if not select.select([listener], [], [], SLICE_S)[0]:
+            if time.monotonic() >= end:
+                raise Unreachable(address="the primary", detail="it did not connect in time")
+            continue
         try:
-            channel = accept_control(control, context, SLICE_S)
-            break
-        except Unreachable:
+            return accept_control(listener, context, HANDSHAKE_S)
+        except HandshakeFailed:
             if time.monotonic() >= end:
                 raise
-    session = bytes.fromhex(incoming.request.session)
-    return channel, lambda key: accept_data(data, session, key, ARRIVAL_S / 6)
 
 
 def say(path: Path) -> Callable[[bytes], None]:
