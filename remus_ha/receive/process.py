@@ -80,7 +80,12 @@ class Backup:
         self._commits = CommitJournal(incoming.directory() / "epochs")
         self._committer = Committer(self._commits, restore_fd if restore_fd is not None else -1)
         self._replica = Replica(
-            self._loop, self._xen, self._request.guest_name, restore_pid, self._on_restore_end
+            loop=self._loop,
+            xen=self._xen,
+            uuid=self._request.guest_uuid,
+            name=self._request.guest_name,
+            restore_pid=restore_pid,
+            ended=self._on_restore_end,
         )
         self._vifs = CopyVifs(self._request, incoming.directory())
         self._channel: ControlChannel | None = None

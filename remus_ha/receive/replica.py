@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Life
-from remus_ha.hypervisor.xen import restore
 from remus_ha.hypervisor.xen.domain import XenDomain, xl
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.loop import Loop
@@ -21,10 +20,17 @@ class Replica:
     """``ended`` is called once when the restoring process has ended."""
 
     def __init__(
-        self, loop: Loop, xen: XenDriver, name: str, restore_pid: int, ended: Callable[[], None]
+        self,
+        *,
+        loop: Loop,
+        xen: XenDriver,
+        uuid: str,
+        name: str,
+        restore_pid: int,
+        ended: Callable[[], None],
     ) -> None:
-        self._loop, self._xen, self._name, self._pid = loop, xen, name, restore_pid
-        self._ended = ended
+        self._loop, self._xen, self._uuid, self._name = loop, xen, uuid, name
+        self._pid, self._ended = restore_pid, ended
         self._pidfd = -1
         if restore_pid <= 0:
             return
@@ -44,11 +50,12 @@ class Replica:
 
     def domid(self) -> int | None:
         """The restored domain, under its own name: the restore has succeeded."""
-        return restore.domid_of(self._name)
+        found = self._xen.domain_of(self._uuid)
+        return found[0] if found and found[1] == self._name else None
 
     def life(self) -> Life:
         domid = self.domid()
-        return Life.GONE if domid is None else self._with(domid, XenDomain.life)
+        return Life.GONE if domid is None else self._xen.life_of(domid)
 
     def pause(self) -> None:
         domid = self.domid()
@@ -76,11 +83,11 @@ class Replica:
             except ProcessLookupError:
                 pass  # it ended just now
             select.select([self._pidfd], [], [], _END_S)
-        for name in (self._name, self._name + restore.INCOMING):
-            domid = restore.domid_of(name)
-            if domid is not None:
-                try:
-                    xl("destroy", str(domid))
-                except errors.CommandFailed:
-                    if restore.domid_of(name) is not None:
-                        raise
+        found = self._xen.domain_of(self._uuid)
+        if found is None:
+            return
+        try:
+            xl("destroy", str(found[0]))
+        except errors.CommandFailed:
+            if self._xen.domain_of(self._uuid) is not None:
+                raise

@@ -10,7 +10,7 @@ from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.xen import lookup, paths, restore
-from remus_ha.hypervisor.xen.domain import XenDomain, xl
+from remus_ha.hypervisor.xen.domain import XenDomain, life_of, xl
 from remus_ha.hypervisor.xen.helper import SaveHelper
 
 # What Xen itself takes for a domain beside its memory (page tables, vCPU structures).
@@ -33,6 +33,10 @@ class XenDriver:
         if os.geteuid() != 0:
             raise errors.NotRoot()
         self.version = paths.running_version()
+        paths.add_bindings(self.version)
+        from xen.lowlevel import xc, xs  # noqa: PLC0415  (needs dom0)
+
+        self._xc, self._xs = xc.xc(), xs.xs()
 
     def host(self) -> Host:
         free_kib = 0
@@ -41,6 +45,20 @@ class XenDriver:
             if key.strip() == "free_memory":
                 free_kib = int(value) * 1024
         return Host(socket.gethostname(), self.version, free_kib)
+
+    def domain_of(self, uuid: str) -> tuple[int, str] | None:
+        """Domain id and name of the domain with that UUID here, None where there is none."""
+        wanted = uuid.replace("-", "").lower()
+        for info in self._xc.domain_getinfo():
+            handle = "".join(f"{octet & 0xFF:02x}" for octet in info["handle"])
+            if handle == wanted and not info["dying"]:
+                name = self._xs.read("", f"/local/domain/{info['domid']}/name") or b""
+                return int(info["domid"]), name.decode()
+        return None
+
+    def life_of(self, domid: int) -> Life:
+        infos = self._xc.domain_getinfo(domid, 1)
+        return life_of(infos[0] if infos else None, domid)
 
     def find(self, name: str) -> Guest:
         """Raises NoSuchGuest, ConfigUnreadable."""
