@@ -9,6 +9,7 @@ guest itself gets none of it: an advertisement of its own address is what duplic
 detection takes for a clash.
 """
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remus_ha.loop import Loop
-from remus_ha.netbuf.errors import BadAddress
+from remus_ha.netbuf.errors import BadAddress, NetbufError
 from remus_ha.netbuf.refusal import refusal
 from remus_ha.netbuf.rtnl import (
     NLM_F_ACK,
@@ -159,8 +160,8 @@ def learn(announcement: Announcement) -> None:
 class Announcer:
     """Sends all rounds of some announcements from ``loop``'s timers.
 
-    A port that cannot be sent on is skipped and tried again in the next round: announcing only
-    hastens what the guest's own frames bring about.
+    In each of them the bridge learns, too. A port that cannot be sent on is skipped and tried
+    again in the next round: announcing only hastens what the guest's own frames bring about.
     """
 
     def __init__(self, loop: Loop, announcements: Sequence[Announcement]) -> None:
@@ -184,6 +185,8 @@ class Announcer:
             return
 
         def send() -> None:
+            with contextlib.suppress(NetbufError):
+                learn(announcement)
             send_round(announcement, due[1])
             self._next(announcement, plan)
 
