@@ -1,14 +1,17 @@
-"""Wait until hosts that were powered on together are ready.
+"""Wait until hosts that were started together are ready.
 
 All their consoles are read at once: a console nobody reads stops its host.
 """
 
+import os
 import selectors
 import time
 from collections.abc import Sequence
 
 from remus_ha.lab.errors import TimedOut
 from remus_ha.lab.host import Host
+
+_SEED_BYTES = 64
 
 
 def wait_ready(hosts: Sequence[Host], timeout_s: float = 120.0) -> None:
@@ -24,6 +27,15 @@ def wait_ready(hosts: Sequence[Host], timeout_s: float = 120.0) -> None:
             connecting += [(host, host.shell.start_connecting()) for host in ready]
     for host, child in connecting:
         host.shell.finish_connecting(child, deadline)
+
+
+def wait_awake(hosts: Sequence[Host], timeout_s: float = 60.0) -> None:
+    """Until thawed hosts have an ssh connection and the present time. HostDown, TimedOut."""
+    deadline = time.monotonic() + timeout_s
+    connecting = [(host, host.shell.start_connecting()) for host in hosts]
+    for host, child in connecting:
+        host.shell.finish_connecting(child, deadline)
+        host.shell.run(f"lab-wake {time.time():.6f}", stdin=os.urandom(_SEED_BYTES))
 
 
 def _next_ready(consoles: selectors.BaseSelector, deadline: float) -> list[Host]:

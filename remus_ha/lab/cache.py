@@ -35,8 +35,11 @@ def _bytes_of(item: str | bytes | Path) -> bytes:
     return item.encode() if isinstance(item, str) else item
 
 
-def entry(name: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The directory ``name-key``; when it is not there yet, made by ``build(directory)``."""
+def entry(name: str, key: str, build: Callable[[Path], None], *, keep: int) -> Path:
+    """The directory ``name-key``; when it is not there yet, made by ``build(directory)``.
+
+    After a build only the ``keep`` newest entries of that name stay.
+    """
     place = root() / f"{name}-{key}"
     if place.is_dir():
         return place
@@ -45,7 +48,14 @@ def entry(name: str, key: str, build: Callable[[Path], None]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.is_dir():
             _build_aside(place, build)
+            _prune(name, keep)
     return place
+
+
+def _prune(name: str, keep: int) -> None:
+    entries = sorted(root().glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+    for old in entries[:-keep]:
+        shutil.rmtree(old)
 
 
 def _build_aside(place: Path, build: Callable[[Path], None]) -> None:

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from remus_ha.lab import cache, image, tools
-from remus_ha.lab.boot import wait_ready
+from remus_ha.lab import cache, frozen, image, tools
+from remus_ha.lab.boot import wait_awake
 from remus_ha.lab.errors import NotUp, UnknownHost, WrongShape
 from remus_ha.lab.guests import Guests
 from remus_ha.lab.host import Host
@@ -144,11 +144,13 @@ class Lab:
         if not hosts:
             return
         shape = self._shape()
-        names = [plan.name for plan in plan_hosts(shape.hosts)]
-        with self.progress.step(f"boot {', '.join(host.name for host in hosts)}"):
+        plans = plan_hosts(shape.hosts)
+        states = frozen.ensure(plans, shape.machine, shape.images, self.progress)
+        with self.progress.step(f"start {', '.join(host.name for host in hosts)}"):
             for host in hosts:
-                host.start(names, shape.machine)
-            wait_ready(hosts)
+                names = [plan.name for plan in plans]
+                host.thaw(names, shape.machine, states.host(host.name))
+            wait_awake(hosts)
 
     def down(self) -> None:
         """End and remove everything; nothing happens without a lab."""

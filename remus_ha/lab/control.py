@@ -15,7 +15,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class GuestStat:
-    """The guest's own view. ``ticks`` counts 100 a second; gaps are over 5 ms; times in us."""
+    """The guest's own view. ``ticks`` counts 100 a second; gaps are over 8 ms; times in us."""
 
     name: str
     number: int
@@ -80,7 +80,7 @@ class GuestControl:
         self.command(f"dirty {kib_s} {mib}")
 
     def gaps(self, timeout_s: float = 20.0) -> list[Gap]:
-        """The last 4096 gaps over 5 ms since ``reset``, oldest first."""
+        """The last 4096 gaps over 8 ms since ``reset``, oldest first."""
         try:
             with self._network.enter():
                 s = socket.create_connection((self._address, CONTROL_PORT), timeout_s)

@@ -4,22 +4,21 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from remus_ha.lab.cc import FLAGS, compile_static
 from remus_ha.lab.initrd import pack
-from remus_ha.lab.run import run
 
 MODULES = ("xen-netfront", "xen-blkfront")
 _SOURCES = Path(__file__).parent / "guest"
-_CFLAGS = ("-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Werror")
 
 
 def inputs() -> list[str | bytes | Path]:
     """All that decides the image's content besides the modules."""
-    return [*MODULES, *_CFLAGS, _SOURCES / "ledger.c", _SOURCES / "init"]
+    return [*MODULES, *FLAGS, _SOURCES / "ledger.c", _SOURCES / "init"]
 
 
 def compile_ledger(program: Path) -> None:
     """Build the guest program as a static executable at ``program``."""
-    run(["gcc", *_CFLAGS, "-o", program, _SOURCES / "ledger.c"])
+    compile_static(_SOURCES / "ledger.c", program)
 
 
 def build(modules: Path, image: Path) -> None:

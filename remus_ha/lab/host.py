@@ -1,6 +1,7 @@
 """One Xen host: a QEMU process on an overlay of the base disk, and what befalls it."""
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -12,12 +13,14 @@ from remus_ha.lab.image import Images
 from remus_ha.lab.network import Network
 from remus_ha.lab.plan import HostPlan, Link
 from remus_ha.lab.process import Process
-from remus_ha.lab.qemu import HostFiles, Machine, command
+from remus_ha.lab.qemu import Frozen, HostFiles, Machine, command
+from remus_ha.lab.qmp import Qmp
 from remus_ha.lab.run import run
 from remus_ha.lab.shell import Shell
 
 _READY = b"READY"
 _TAIL = 65536
+_UNLIMITED = 1 << 40
 _LOAD = "/run/lab-load.pid"
 
 
@@ -59,29 +62,56 @@ class Host:
         return process
 
     def start(self, names: list[str], machine: Machine) -> None:
-        """Power on, on a fresh disk. ``boot.wait_ready`` must follow."""
-        self.files.directory.mkdir(parents=True, exist_ok=True)
+        """Power on, on a fresh disk; ``boot.wait_ready`` must follow."""
+        self._make_disk(self._images.disk, "raw")
+        self._launch(names, machine, incoming=False)
+
+    def thaw(self, names: list[str], machine: Machine, frozen: Frozen) -> None:
+        """Go on from a frozen state, on a fresh disk; ``boot.wait_awake`` must follow."""
+        self._make_disk(frozen.disk, "qcow2")
+        self._launch(names, machine, incoming=True)
+        self.close_console()
+        with Qmp(self.files.monitor) as qmp:
+            qmp.migrate("migrate-incoming", uri=f"exec:cat {shlex.quote(str(frozen.memory))}")
+            qmp.execute("cont")
+
+    def freeze(self, memory: Path) -> None:
+        """Stop it for good: its memory goes to a file, its disk stays as it is then."""
+        with Qmp(self.files.monitor) as qmp:
+            qmp.execute("stop")
+            qmp.execute("migrate-set-parameters", **{"max-bandwidth": _UNLIMITED})
+            qmp.migrate("migrate", uri=f"exec:cat >{shlex.quote(str(memory))}")
+        self.require().end(first=signal.SIGTERM)
+
+    def _launch(self, names: list[str], machine: Machine, *, incoming: bool) -> None:
         self.shell.disconnect()
-        self._make_disk()
-        path = str(self.files.directory / "console")
-        Path(path).unlink(missing_ok=True)
-        self.files.console.unlink(missing_ok=True)
+        path = self.files.directory / "console"
+        for old in (path, self.files.console):
+            old.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener, self._network.enter():
-            listener.bind(path)
+            listener.bind(str(path))
             listener.listen(1)
             self.console = socket.socket(socket.AF_UNIX)
-            self.console.connect(path)
+            self.console.connect(str(path))
             fd = listener.fileno()
-            words = command(self.plan, names, machine, self._images, self.files, console_fd=fd)
+            words = command(
+                self.plan,
+                names,
+                machine,
+                self._images,
+                self.files,
+                console_fd=fd,
+                incoming=incoming,
+            )
             run(words, pass_fds=[fd])
         pid = int(self.files.pid.with_suffix(".qemu").read_text())
         Process.of(pid).write(self.files.pid)
 
-    def _make_disk(self) -> None:
+    def _make_disk(self, base: Path, form: str) -> None:
+        self.files.directory.mkdir(parents=True, exist_ok=True)
         disk = self.files.disk
         disk.unlink(missing_ok=True)
-        base = self._images.disk
-        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, disk])
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", base, disk])
 
     def read_console(self) -> bool:
         """Take what the booting console has; True once dom0 is ready. HostDied."""

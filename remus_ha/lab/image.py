@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from remus_ha.lab import cache, guest_image
+from remus_ha.lab import cache, cc, guest_image
 from remus_ha.lab.apt import proxy_options, sources_for
 from remus_ha.lab.errors import StepFailed
 from remus_ha.lab.initrd import collect_modules, pack
@@ -46,6 +46,8 @@ _NO_FILES = tuple(
     )
 )
 _DISK_BYTES = 4 << 30
+_KEPT_BASES = 2
+_KEPT_PARTS = 8
 _BASE_MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
 FILES = Path(__file__).parent / "files"
 
@@ -63,10 +65,15 @@ class Images:
 
 def ensure(progress: Progress) -> Images:
     """The images, from the cache or built now."""
-    base = cache.entry("base", _base_key(), lambda place: _build_base(place, progress))
-    parts = cache.entry(
-        "parts", _parts_key(base), lambda place: _build_parts(place, base, progress)
-    )
+
+    def build_base(place: Path) -> None:
+        _build_base(place, progress)
+
+    def build_parts(place: Path) -> None:
+        _build_parts(place, base, progress)
+
+    base = cache.entry("base", _base_key(), build_base, keep=_KEPT_BASES)
+    parts = cache.entry("parts", _parts_key(base), build_parts, keep=_KEPT_PARTS)
     return Images(
         disk=base / "disk.raw",
         xen=base / "xen",
@@ -87,10 +94,15 @@ def _parts_key(base: Path) -> str:
     return cache.key_of(
         [
             base.name,
-            *(item for file in ours for item in (str(file.relative_to(FILES)), file)),
+            *cc.FLAGS,
+            *(item for file in ours for item in _identity(file)),
             *guest_image.inputs(),
         ]
     )
+
+
+def _identity(file: Path) -> tuple[str | Path, ...]:
+    return str(file.relative_to(FILES)), oct(file.stat().st_mode), file
 
 
 def _build_base(place: Path, progress: Progress) -> None:
@@ -179,6 +191,7 @@ def _build_parts(place: Path, base: Path, progress: Progress) -> None:
 
 def _fill_overlay(overlay: Path, place: Path) -> None:
     shutil.copytree(FILES / "overlay", overlay)
+    cc.compile_static(FILES / "wake.c", overlay / "usr" / "sbin" / "lab-wake")
     ssh = overlay / "root" / ".ssh"
     ssh.mkdir(parents=True, mode=0o700)
     shutil.copy(place / "id_ed25519.pub", ssh / "authorized_keys")

@@ -24,6 +24,14 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Frozen:
+    """A host that was stopped when it was ready: its disk then, and its memory."""
+
+    disk: Path
+    memory: Path
+
+
+@dataclass(frozen=True, slots=True)
 class HostFiles:
     """A host's directory in the run directory, and its overlay of the base disk."""
 
@@ -59,8 +67,12 @@ def command(
     files: HostFiles,
     *,
     console_fd: int,
+    incoming: bool = False,
 ) -> list[str]:
-    """Words that start ``host`` in the background; its console is the socket ``console_fd``."""
+    """Words that start ``host`` in the background; its console is the socket ``console_fd``.
+
+    With ``incoming`` it waits for ``migrate-incoming`` on its monitor.
+    """
     xen = (
         f"console=com1 com1=115200,8n1 dom0_mem={machine.dom0_mib}M,max:{machine.dom0_mib}M "
         "dom0_max_vcpus=1 spec-ctrl=no xpti=off bootscrub=0"
@@ -85,6 +97,7 @@ def command(
         *(word for link in _CARDS for word in _card(host, link)),
         *("-object", "rng-random,id=rng,filename=/dev/urandom"),
         *("-device", "virtio-rng-pci,rng=rng"),
+        *(("-incoming", "defer") if incoming else ()),
     ]
 
 

@@ -47,7 +47,7 @@ enum {
     LOCAL_ETHERTYPE = 0x88b5,
     PAGE = 4096,
     TICK_US = 10000,
-    GAP_FLOOR_US = 5000,
+    GAP_FLOOR_US = 8000,
     MAX_GAPS = 4096,
     MAX_CLIENTS = 64,
     MAX_CONNECTIONS = 64,
@@ -74,7 +74,7 @@ static struct {
     char name[32];
 } config = {
     .dirty_kib_s = 1024, .dirty_mib = 4, .chatter_per_s = 20, .number = 50, .vifs = 1,
-    .loop_us = 1000, .name = "guest",
+    .loop_us = 4000, .name = "guest",
 };
 
 static struct account accounts[MAX_CLIENTS];
@@ -124,7 +124,7 @@ static void read_config(int count, char **words)
     if (config.vifs > MAX_VIFS)
         config.vifs = MAX_VIFS;
     if (config.loop_us == 0)
-        config.loop_us = 1000;
+        config.loop_us = 4000;
 }
 
 /* ---- memory -------------------------------------------------------------------------- */

@@ -1,0 +1,13 @@
+"""Compiles the lab's small C programs."""
+
+from pathlib import Path
+
+from remus_ha.lab.run import run
+
+FLAGS = ("-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Werror")
+
+
+def compile_static(source: Path, program: Path) -> None:
+    """Build one source file to a static executable. StepFailed with the compiler's words."""
+    program.parent.mkdir(parents=True, exist_ok=True)
+    run(["gcc", *FLAGS, "-o", program, source])
