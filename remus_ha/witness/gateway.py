@@ -41,7 +41,6 @@ class Gateway:
         self._tls = _tls_context(url.tls) if url.tls else None
         self._at = 0
         self._wire: Wire | None = None
-        self._was_kept = False
 
     def read(self, txn: tx.Json, deadline: Deadline) -> tx.Outcome:
         """A transaction that changes nothing. Raises WitnessUnavailable, and what judge raises."""
@@ -97,8 +96,7 @@ class Gateway:
 
     def _ready(self, deadline: Deadline) -> Wire:
         """A connection whose store has been judged."""
-        self._was_kept = self._wire is not None and self._wire.is_reusable()
-        if self._wire is not None and self._was_kept:
+        if self._wire is not None and self._wire.is_reusable():
             return self._wire
         self.close()
         wire = Wire(self._url.endpoints[self._at], self._canceller)
@@ -133,10 +131,9 @@ class Gateway:
             raise Lost(f"its answer is rubbish: {e}") from e
 
     def _failed(self, error: WireError) -> str:
-        """Turn to the next member, unless only a kept connection was dead; what to report."""
+        """Turn to the next member; what to report."""
         cause = f"{self._url.endpoints[self._at]}: {error}"
-        if not self._was_kept:
-            self._at = (self._at + 1) % len(self._url.endpoints)
+        self._at = (self._at + 1) % len(self._url.endpoints)
         self.close()
         return cause
 

@@ -15,7 +15,7 @@ from remus_ha.witness.errors import WitnessUnavailable
 from remus_ha.witness.etcd import EtcdWitness
 from tests.functional.witness.guest import UUID
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 10.0
 GIVE_UP_S = 60.0
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 class Mode(enum.Enum):
     PASS = "pass"
     SWALLOW = "swallow"  # requests arrive, answers vanish, the connection stays
-    CUT = "cut"  # requests arrive, the first answer ends the connection instead
+    CUT = "cut"  # requests arrive, one answer ends its connection instead, then PASS
 
 
 class Proxy:
@@ -58,6 +58,7 @@ class Proxy:
     def _down(self, server: socket.socket, client: socket.socket) -> None:
         for data in _chunks(server):
             if self.mode is Mode.CUT:
+                self.mode = Mode.PASS
                 break
             if self.mode is Mode.PASS:
                 client.sendall(data)

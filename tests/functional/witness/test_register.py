@@ -8,13 +8,14 @@ import pytest
 
 from remus_ha.witness import admin
 from remus_ha.witness.base import Reading, Swap
+from remus_ha.witness.deadline import Deadline
 from remus_ha.witness.errors import WitnessCorrupt, WitnessNotInitialised
-from remus_ha.witness.etcd import EtcdWitness
+from remus_ha.witness.etcd import WATCH_LEG_S, EtcdWitness
 from tests.functional.witness.conftest import Opener
 from tests.functional.witness.guest import BACKUP, UUID, pair, sole, stopped
 from tests.functional.witness.store import Etcd, cluster
 
-T = 2.0
+T = 10.0  # a loaded machine may take long to sync a disk
 
 
 def test_a_guest_without_row(open_witness: Opener) -> None:
@@ -127,6 +128,21 @@ class TestWaitChange:
         since = witness.read(UUID, T)
         witness.record_opened(UUID, 1, T)
         assert witness.wait_change(UUID, since, 10) == Reading(None, 1, since.incarnation)
+
+    def test_a_change_between_its_read_and_its_watch_is_not_missed(
+        self, open_witness: Opener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waiting, writing = open_witness(), open_witness()
+        since, start = waiting.read(UUID, T), time.monotonic()
+        watch = waiting._gateway.watch
+
+        def late(body: bytes, deadline: Deadline) -> None:
+            writing.swap(UUID, None, sole(1), T)
+            watch(body, deadline)
+
+        monkeypatch.setattr(waiting._gateway, "watch", late)
+        assert waiting.wait_change(UUID, since, 30).register == sole(1)
+        assert time.monotonic() - start < WATCH_LEG_S / 2
 
     def test_without_a_change_it_ends_in_time(self, open_witness: Opener) -> None:
         witness = open_witness()
