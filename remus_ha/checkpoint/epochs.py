@@ -228,8 +228,9 @@ class Epochs:
     def _resume(self) -> None:
         self._killpoint.at("r")
         self._buffer.preresume()
-        self._domain.resume()
+        self._domain.resume_now()
         self.sample.resumed = time.monotonic()
+        self._domain.rearm()
         self._killpoint.at("r2")
         self._stream.reply(1)
 

@@ -1,8 +1,9 @@
 """When the next epoch starts: pure arithmetic on a monotonic clock, in nanoseconds.
 
-Epochs start on a grid: the interval is measured start to start, so the work of an epoch does not
-lengthen the period. A start that was missed is skipped, never made up for: the grid stays where it
-is. Whatever the interval, the guest gets its guaranteed share of the time to run.
+The interval is measured start to start, so the work of an epoch does not lengthen the period. A
+start that was missed is skipped, never made up for: the epoch that could not begin in time begins
+as soon as it can, and the next is due an interval after that. Whatever the interval, the guest
+gets its guaranteed share of the time to run.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """``start_ns``: when to suspend next. ``skipped``: how many starts of the grid were missed."""
+    """``start_ns``: when to suspend next. ``skipped``: how many whole intervals were missed."""
 
     start_ns: int
     skipped: int
@@ -44,10 +45,10 @@ def next_deadline(pace: Pace, started_ns: int, resumed_ns: int, now_ns: int) -> 
     acknowledgement is in). All on one monotonic clock.
     """
     earliest_ns = max(now_ns, resumed_ns + run_time_ns(pace, resumed_ns - started_ns))
-    if pace.interval_ns == 0:
-        return Deadline(earliest_ns, 0)
-    steps = max(1, -((started_ns - earliest_ns) // pace.interval_ns))
-    return Deadline(started_ns + steps * pace.interval_ns, steps - 1)
+    due_ns = started_ns + pace.interval_ns
+    if earliest_ns <= due_ns or pace.interval_ns == 0:
+        return Deadline(max(due_ns, earliest_ns), 0)
+    return Deadline(earliest_ns, (earliest_ns - due_ns) // pace.interval_ns)
 
 
 def run_time_ns(pace: Pace, pause_ns: int) -> int:

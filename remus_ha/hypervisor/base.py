@@ -115,6 +115,14 @@ class DomainControl(abc.ABC):
         """Let a suspended domain go on as if nothing had happened. Idempotent."""
 
     @abc.abstractmethod
+    def resume_now(self) -> None:
+        """The same for a domain that is known to be suspended; ``rearm`` has to follow."""
+
+    @abc.abstractmethod
+    def rearm(self) -> None:
+        """Make the next suspend noticed again, after ``resume_now``."""
+
+    @abc.abstractmethod
     def pause(self) -> None: ...
 
     @abc.abstractmethod

@@ -77,9 +77,17 @@ class XenDomain(DomainControl):
     def resume(self) -> None:
         if self.life() is Life.SUSPENDED:
             self._xc.domain_resume(self.domid, 1)
-            # xenstored forgets that it has reported this domain's shutdown; without this the
-            # next suspend would fire no watch.
-            self._xs.resume_domain(self.domid)
+            self.rearm()
+
+    def resume_now(self) -> None:
+        self._xc.domain_resume(self.domid, 1)
+
+    def rearm(self) -> None:
+        """xenstored forgets that it has reported this domain's suspend.
+
+        Without this the next one would fire no watch.
+        """
+        self._xs.resume_domain(self.domid)
 
     def stop_tracking(self) -> None:
         """Take the domain out of log-dirty mode, whoever left it there."""
