@@ -73,10 +73,13 @@ def change_plug(ifindex: int, action: Action, limit_bytes: int = 0) -> bytes:
 
 
 def get_root_qdisc(ifindex: int) -> bytes:
-    """Ask for kind and statistics of a device's root; echo makes the kernel answer us."""
+    """Ask for kind and statistics of a device's root.
+
+    With echo the kernel's reply comes to us; it needs no acknowledgement besides.
+    """
     return message(
         RTM_GETQDISC,
-        NLM_F_REQUEST | NLM_F_ACK | NLM_F_ECHO,
+        NLM_F_REQUEST | NLM_F_ECHO,
         _TCMSG.pack(0, ifindex, 0, TC_H_ROOT, 0),
     )
 

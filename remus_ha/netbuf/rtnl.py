@@ -1,8 +1,8 @@
 """Raw rtnetlink: requests built once, sent together, every acknowledgement read.
 
 Guarantees: a batch is one system call; ``transact`` returns only when the kernel has answered
-each of its requests with success, in the order in which they were put together (the kernel works
-a datagram off in order and on the caller's thread). Replies to anything else, for instance to an
+each of its requests with success. It works them off in the order in which they were put together,
+on the caller's thread. Replies to anything else, for instance to an
 earlier batch that was broken off, are thrown away by their sequence number. Formats: Linux
 ``include/uapi/linux/netlink.h`` and ``rtnetlink.h``.
 """
@@ -72,11 +72,14 @@ def attributes(octets: memoryview, start: int = 0, end: int | None = None) -> Sp
 class Batch:
     """Requests that are always sent together, kept ready in one buffer."""
 
-    __slots__ = ("count", "octets", "sequence_at")
+    __slots__ = ("acknowledged", "count", "octets", "sequence_at")
 
     def __init__(self, messages: Sequence[bytes]) -> None:
         self.octets = bytearray().join(messages)
         self.count = len(messages)
+        self.acknowledged = tuple(
+            bool(_HEADER.unpack_from(request)[2] & NLM_F_ACK) for request in messages
+        )
         self.sequence_at = tuple(
             sum(map(len, messages[:n])) + _SEQUENCE_AT for n in range(len(messages))
         )
@@ -100,10 +103,11 @@ class Channel:
         self._socket.close()
 
     def transact(self, batch: Batch, on_reply: Reply | None = None) -> None:
-        """Send ``batch``; return when every request of it has been acknowledged.
+        """Send ``batch``; return when every request of it has been answered.
 
-        ``on_reply`` gets the index of a request and the payload of each message that answers it
-        before its acknowledgement. Never waits: the kernel's answers are there when the send
+        An answer is the acknowledgement or refusal; a request sent without NLM_F_ACK, which must
+        be a question, is answered by its reply. ``on_reply`` gets the index of the request and
+        the payload of each reply. Never waits: the kernel's answers are there when the send
         returns. Raises RequestRefused for the first request refused, after all answers are read
         (the others have been carried out), and NoAcknowledgement when answers are missing.
         """
@@ -116,16 +120,19 @@ class Channel:
         while pending:
             size = self._receive(pending)
             at = 0
-            while at + 16 <= size:
+            while at < size:
                 length, kind, _, sequence, _ = _HEADER.unpack_from(self._reply, at)
                 index = (sequence - first) & 0xFFFFFFFF
-                if index < batch.count:
-                    if kind == NLMSG_ERROR:
-                        pending -= 1
-                        status = _STATUS.unpack_from(self._reply, at + 16)[0]
-                        if status and refused is None:
-                            refused = RequestRefused(-status, index)
-                    elif on_reply is not None:
+                if index >= batch.count:
+                    pass  # the answer to something that was given up
+                elif kind == NLMSG_ERROR:
+                    pending -= 1
+                    status = _STATUS.unpack_from(self._reply, at + 16)[0]
+                    if status and refused is None:
+                        refused = RequestRefused(-status, index)
+                else:
+                    pending -= not batch.acknowledged[index]
+                    if on_reply is not None:
                         on_reply(index, self._view[at + 16 : at + length])
                 at += max(length + -length % 4, 16)
         if refused is not None:

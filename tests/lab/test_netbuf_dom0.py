@@ -1,0 +1,160 @@
+"""Buffers and shut vifs on a real dom0.
+
+The plug cases need sch_plug, which a machine that runs these tests may lack: they run inside the
+dom0, in network namespaces of their own. The shut vif needs a real netback and a real guest.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remus_ha.lab.cluster import Lab
+from remus_ha.lab.control import HELLO_PORT
+from remus_ha.lab.errors import LedgerUnreachable
+from remus_ha.lab.plan import FIRST_GUEST, MAX_GUESTS, GuestPlan
+from remus_ha.lab.xlconfig import BRIDGE, GuestSpec
+
+CASES = Path(__file__).parents[1] / "functional" / "netbuf" / "plug_cases.py"
+SCRIPT = "/usr/lib/python3/dist-packages/remus_ha/hotplug/vif-remus"
+XL_CONF = "/etc/xen/xl.conf"
+GUEST = "shutvif"
+WRITE = """
+from remus_ha.hotplug.records import VifRecord, write
+for mac in {macs!r}:
+    write(VifRecord(mac=mac, state="shut", bridge={bridge!r}))
+"""
+OPEN = """
+from remus_ha.hotplug.records import open_vif
+for devid, mac in enumerate({macs!r}):
+    open_vif(mac, {domid}, devid)
+"""
+FORGET = """
+from remus_ha.hotplug.records import forget
+for mac in {macs!r}:
+    forget(mac)
+"""
+
+HOLD_AND_DIE = """
+import os
+from remus_ha.netbuf.base import VifRef
+from remus_ha.netbuf.plug import PlugDriver
+d = PlugDriver(guest="lab", session="one")
+d.setup([VifRef(*v) for v in {vifs!r}])
+d.postsuspend()
+os.kill(os.getpid(), 9)
+"""
+TAKE_OVER = """
+from remus_ha.netbuf.base import VifRef
+from remus_ha.netbuf.plug import PlugDriver
+d = PlugDriver(guest="lab", session="two")
+d.setup([VifRef(*v) for v in {vifs!r}], adopt=True)
+assert any(s.backlog_packets for s in d.stats()), d.stats()
+d.teardown(release=True)
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Lab]:
+    """A lab with a host ``a`` that has this checkout; one that is up already is left up."""
+    lab = Lab()
+    began = not lab.is_up
+    if began:
+        lab.up(hosts=1)
+    try:
+        lab.push(["a"])
+        yield lab
+    finally:
+        if began:
+            lab.down()
+
+
+def python(lab: Lab, program: str) -> None:
+    lab.ssh("a", ["python3", "-c", program])
+
+
+def test_plug_cases(host: Lab) -> None:
+    """Held and let out exactly per epoch, limits, crashes, strangers: see plug_cases.py."""
+    host.ssh("a", "cat >/tmp/plug_cases.py", stdin=CASES.read_bytes())
+    done = host.ssh("a", "python3 -B /tmp/plug_cases.py", timeout_s=600, check=False)
+    rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    failed = {row["name"]: row["detail"] for row in rows if not row["ok"]}
+    assert not failed, "\n".join(failed.values())
+    assert len(rows) >= 14, done.stderr.decode()
+
+
+@pytest.fixture
+def shut_guest(host: Lab) -> Iterator[GuestPlan]:
+    """A guest whose two vifs come up by our script, as xl.conf's default, with records "shut"."""
+    spec = GuestSpec(GUEST, vifs=2, stock_scripts=True)
+    numbers = range(FIRST_GUEST, FIRST_GUEST + MAX_GUESTS)  # it may get any of them
+    macs = [GuestPlan(GUEST, number, 2).mac(vif) for number in numbers for vif in range(2)]
+    python(host, WRITE.format(macs=macs, bridge=BRIDGE))
+    host.ssh("a", f"echo 'vif.default.script=\"{SCRIPT}\"' >>{XL_CONF}")
+    try:
+        yield host.guests.create(spec, "a", wait=False)
+    finally:
+        host.ssh("a", f"sed -i '/vif.default.script/d' {XL_CONF}; xl destroy {GUEST}", check=False)
+        python(host, FORGET.format(macs=macs))
+
+
+def hello(lab: Lab, timeout_s: float) -> bool:
+    """Whether a guest's greeting arrives outside in time."""
+    with lab.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
+        ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ear.bind(("", HELLO_PORT))
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            ear.settimeout(left)
+            try:
+                if ear.recv(200).decode().split()[-1] == GUEST:
+                    return True
+            except TimeoutError:
+                break
+    return False
+
+
+def wait_connected(lab: Lab, domid: int) -> None:
+    """Until netback and netfront of both vifs are connected."""
+    for devid in (0, 1):
+        path = f"/local/domain/0/backend/vif/{domid}/{devid}/state"
+        command = f"until [ $(xenstore-read {path}) = 4 ]; do sleep 0.2; done"
+        lab.ssh("a", command, timeout_s=90)
+
+
+def test_a_shut_vif_emits_nothing_until_it_is_opened(host: Lab, shut_guest: GuestPlan) -> None:
+    domid = int(host.ssh("a", f"xl domid {GUEST}").stdout)
+    wait_connected(host, domid)
+    assert not hello(host, 5), "a shut vif let something out"
+    for devid in (0, 1):
+        link = json.loads(host.ssh("a", f"ip -j link show vif{domid}.{devid}").stdout)[0]
+        assert "UP" not in link["flags"], link
+        assert "master" not in link, link
+    macs = [shut_guest.mac(vif) for vif in range(2)]
+    python(host, OPEN.format(macs=macs, domid=domid))
+    assert hello(host, 30), "an opened vif let nothing out"
+    host.guests.control(GUEST).command("welcome")
+
+
+def test_a_killed_owner_leaves_a_real_guests_output_held(host: Lab) -> None:
+    """The driver on real vifs: hold, kill -9, still held; take over, release: it comes."""
+    plan = host.guests.create(GuestSpec("heldvif", vifs=2), "a")
+    domid = int(host.ssh("a", "xl domid heldvif").stdout)
+    try:
+        vifs = [(f"vif{domid}.{n}", plan.mac(n), n, domid) for n in range(2)]
+        program = HOLD_AND_DIE.format(vifs=vifs)
+        died = host.ssh("a", ["python3", "-c", program], check=False, timeout_s=60)
+        assert died.returncode != 0, died
+        with pytest.raises(LedgerUnreachable):  # its answers are held
+            host.guests.control("heldvif").command("stat", timeout_s=3)
+        python(host, TAKE_OVER.format(vifs=vifs))
+        host.guests.control("heldvif").command("stat")
+        assert b"ifb" not in host.ssh("a", "ip -d link show").stdout
+    finally:
+        host.ssh("a", "xl destroy heldvif", check=False)
