@@ -14,6 +14,7 @@ from remus_ha.core.register import Register
 from remus_ha.exceptions import RemusError
 from remus_ha.witness.base import Reading, Swap, WitnessDriver
 from remus_ha.witness.errors import WitnessDriverFault
+from remus_ha.witness.memory import Memory
 
 LOG = logging.getLogger(__name__)
 
@@ -114,6 +115,11 @@ class Asker:
     def counters(self) -> Counters:
         with self._condition:
             return Counters(self._abandoned, self._discarded)
+
+    @property
+    def memory(self) -> Memory | None:
+        """What to keep in /run and hand to the driver of a successor (``open_witness``)."""
+        return self._driver.memory
 
     def ask_read(self, uuid: str, timeout_s: float | None = None) -> None:
         self._ask(ReadRequest(uuid), timeout_s)

@@ -49,6 +49,8 @@ def test_swap_record_and_read(asker: Asker) -> None:
     assert isinstance(reading, Reading)
     assert (reading.register, reading.opened) == (sole(1), 1)
     assert not asker.busy
+    assert asker.memory is not None
+    assert asker.memory.incarnation == reading.incarnation
 
 
 def wait_for_nothing(asker: Asker) -> bool:
