@@ -1,0 +1,24 @@
+"""The story of a per-guest process."""
+
+import pytest
+
+from remus_ha.journal import KEPT, Journal
+
+
+def test_a_viewer_gets_what_it_has_not_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    journal = Journal("primary web1")
+    for text in ("one", "two", "three"):
+        journal(text)
+    assert [event["text"] for event in journal.after(1)] == ["two", "three"]
+    assert journal.after(3) == []
+    assert "primary web1: three" in capsys.readouterr().err
+
+
+def test_the_oldest_are_dropped_and_numbers_go_on() -> None:
+    journal = Journal("x")
+    for n in range(KEPT + 5):
+        journal(str(n))
+    events = journal.after(0)
+    assert len(events) == KEPT
+    assert events[-1]["number"] == KEPT + 5
+    assert events[0]["text"] == "5"
