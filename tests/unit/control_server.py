@@ -63,8 +63,8 @@ class Server:
 
 def connect(server: Server) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
+    client.connect(str(server.path))  # waits while the server's queue of connections is full
     client.settimeout(5.0)
-    client.connect(str(server.path))
     return client
 
 
