@@ -136,9 +136,11 @@ class Lab:
             self.network.remove()
             self.store.mkdir(parents=True, exist_ok=True)
             self.network.create(plan_hosts(shape.hosts))
+            self.witness.start()
+            self.witness.initialise()
             self._shape_file.write_text(shape.dump())
-        self._boot([host for host in self.hosts() if not host.running])
         self.witness.start()
+        self._boot([host for host in self.hosts() if not host.running])
 
     def _boot(self, hosts: Sequence[Host]) -> None:
         if not hosts:

@@ -10,10 +10,12 @@ from pathlib import Path
 from remus_ha.lab.errors import StepFailed, TimedOut
 from remus_ha.lab.network import Network
 from remus_ha.lab.process import Process, wait_readable
+from remus_ha.witness import admin
 
 ADDRESS = "10.97.0.254"
 PORT = 2379
-URL = f"http://{ADDRESS}:{PORT}"
+URL = f"etcd://{ADDRESS}:{PORT}"
+_CLIENTS = f"http://{ADDRESS}:{PORT}"
 _PEER = "http://127.0.0.1:2380"
 
 
@@ -60,8 +62,8 @@ class Witness:
     def _spawn(self) -> "subprocess.Popen[bytes]":
         command = [
             *("etcd", "--name", "witness", "--data-dir", str(self._data)),
-            *("--listen-client-urls", f"{URL},http://127.0.0.1:{PORT}"),
-            *("--advertise-client-urls", URL, "--listen-peer-urls", _PEER),
+            *("--listen-client-urls", f"{_CLIENTS},http://127.0.0.1:{PORT}"),
+            *("--advertise-client-urls", _CLIENTS, "--listen-peer-urls", _PEER),
             *("--initial-advertise-peer-urls", _PEER, "--initial-cluster", f"witness={_PEER}"),
         ]
         with self._network.enter(), open(self._log, "ab") as log:
@@ -93,8 +95,13 @@ class Witness:
             process.end()
         self._pid.unlink(missing_ok=True)
 
+    def initialise(self) -> None:
+        """Give an empty store its first incarnation; nothing happens to another one."""
+        with self._network.enter():
+            admin.initialise(URL)
+
     def wipe(self) -> None:
-        """Kill it, lose its data, start it empty."""
+        """Kill it, lose its data, start it empty and not initialised, as after a disaster."""
         self.stop()
         shutil.rmtree(self._data, ignore_errors=True)
         self.start()
