@@ -153,3 +153,11 @@ def test_an_error_in_a_callback_reaches_who_waits(loop: Loop, pipes: list[tuple[
     loop.watch(pipes[0][0], fail)
     with pytest.raises(RuntimeError, match="from the callback"):
         loop.until(lambda: False, soon())
+
+
+def test_a_timer_cancelled_by_another_one_of_the_same_moment_is_silent(loop: Loop) -> None:
+    called: list[str] = []
+    loop.after(0.0, lambda: loop.cancel(second))
+    second = loop.after(0.0, lambda: called.append("cancelled, and called"))
+    loop.until(lambda: False, soon(0.05))
+    assert called == []
