@@ -10,6 +10,7 @@ The link is a socket pair. From the child, one octet each: ``.`` I am making pro
 go of the held descriptors, ``Q`` I end on purpose. From the caretaker only end of file.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -20,10 +21,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from remus_ha.journal import Journal
+
 BEAT, LET_GO, QUIT = b".", b"L", b"Q"
 BEAT_INTERVAL_S = 0.5
-STALL_S = 15.0
+STALL_S = 45.0  # longer than any command that a ward waits for
 START_S = 120.0  # until the first octet: a loaded host takes long to start an interpreter
+QUIT_S = 5.0
 _LATE_S = 1.0  # waking this much too late means that the host, not the child, stood still
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 
@@ -46,8 +50,9 @@ class Ward:
 class Caretaker:
     """Runs and restarts one ward until it ends on purpose."""
 
-    def __init__(self, ward: Ward, on_loss: Callable[[], None], log: Callable[[str], None]) -> None:
-        self._ward, self._on_loss, self._log = ward, on_loss, log
+    def __init__(self, ward: Ward, on_loss: Callable[[], None], who: str) -> None:
+        self._ward, self._on_loss = ward, on_loss
+        self._log = Journal(who)
         self._held = list(ward.held)
 
     def run(self, adopt: tuple[int, int] | None = None, *, restart: bool = False) -> None:
@@ -59,12 +64,19 @@ class Caretaker:
         pid, link = adopt or self._start(restart=restart)
         while not self._watch(pid, link):
             os.close(link)
-            self._on_loss()
+            self._lose()
             time.sleep(_BACKOFF_S[min(losses, len(_BACKOFF_S) - 1)])
             losses += 1
             self._log(f"starting {self._ward.module} again (loss {losses})")
             pid, link = self._start(restart=True)
         self.let_go()
+
+    def _lose(self) -> None:
+        """The outermost loop: whatever goes wrong here, the ward is started again."""
+        try:
+            self._on_loss()
+        except Exception as e:
+            self._log(f"after the loss of {self._ward.module}: {e!r}")
 
     def _start(self, *, restart: bool) -> tuple[int, int]:
         ours, theirs = socket.socketpair()
@@ -87,7 +99,8 @@ class Caretaker:
             if not poll.poll(patience_s * 1000):
                 if time.monotonic() - before < patience_s + _LATE_S:
                     self._log(f"{self._ward.module} (pid {pid}) stalled: ending it")
-                    os.kill(pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 continue
             patience_s = STALL_S
             try:
@@ -127,10 +140,20 @@ class Caretaker:
 class CareLink:
     """The ward's end of the link."""
 
-    def __init__(self, fd: int, replace: Callable[[int], None]) -> None:
-        """``replace(link_fd)`` starts a new caretaker that adopts this process."""
-        self._fd, self._replace = fd, replace
+    def __init__(self, fd: int, replace: Callable[[int, bool], None]) -> None:
+        """``replace(link_fd, holds)`` starts a new caretaker that adopts this process.
+
+        ``holds``: whether the held descriptors are to be held still.
+        """
+        self._replace = replace
         self._next_beat = 0.0
+        self._pending = b""
+        self._has_let_go = False
+        self._use(fd)
+
+    def _use(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
 
     def fileno(self) -> int:
         return self._fd
@@ -143,9 +166,12 @@ class CareLink:
             self._say(BEAT)
 
     def let_go(self) -> None:
+        self._has_let_go = True
         self._say(LET_GO)
 
     def quit(self) -> None:
+        """The last word: waits a little for a caretaker that does not listen."""
+        select.select([], [self._fd], [], QUIT_S)
         self._say(QUIT)
 
     def lost(self) -> None:
@@ -153,12 +179,17 @@ class CareLink:
         os.close(self._fd)
         ours, theirs = socket.socketpair()
         with theirs:
-            self._fd = ours.detach()
-            self._replace(theirs.fileno())
+            self._use(ours.detach())
+            self._replace(theirs.fileno(), not self._has_let_go)
 
     def _say(self, octet: bytes) -> None:
+        """Never blocks. What a full socket does not take is said later, except for beats."""
+        wanted = self._pending + octet
         try:
-            os.write(self._fd, octet)
+            os.write(self._fd, wanted)
+            self._pending = b""
+        except BlockingIOError:
+            self._pending = wanted.replace(BEAT, b"")
         except BrokenPipeError:
             pass  # the loop sees the hang-up and calls lost()
 

@@ -17,6 +17,8 @@ from remus_ha.exceptions import RemusError
 from remus_ha.loop import Loop
 
 LIMIT = 65536
+MAX_CLIENTS = 32
+SO_SNDBUFFORCE = 32  # asm-generic/socket.h; as root a whole answer fits, however long
 Answer = Callable[[dict[str, Any]], Any]
 
 
@@ -41,7 +43,12 @@ class ControlSocket:
         loop.watch(self._listener.fileno(), self._accept)
 
     def _accept(self, _events: int) -> None:
-        client, _ = self._listener.accept()
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return  # it went away again, or there are no descriptors: it may come back
+        if len(self._clients) >= MAX_CLIENTS:
+            self._drop(next(iter(self._clients)))
         client.setblocking(False)
         self._clients[client.fileno()] = (client, bytearray())
         self._loop.watch(client.fileno(), functools.partial(self._read, client.fileno()))
@@ -71,9 +78,10 @@ class ControlSocket:
             answer = self._answer(request if isinstance(request, dict) else {})
         except RemusError as e:
             answer = {"error": e.as_dict()}
-        except ValueError as e:
+        except (ValueError, TypeError, OverflowError, RecursionError) as e:
             answer = {"error": {"code": "REMUS-000", "cause": str(e), "remedy": ""}}
         octets = json.dumps(answer).encode() + b"\n"
+        client.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, len(octets))
         try:
             return client.send(octets) == len(octets)
         except OSError:
@@ -105,4 +113,7 @@ def ask(path: Path, uuid: str, request: dict[str, Any], timeout_s: float = 5.0) 
             raise NotRunning(uuid=uuid, detail=e.strerror or str(e)) from e
     if not line:
         raise NotRunning(uuid=uuid, detail="it closed the connection")
-    return json.loads(line)
+    try:
+        return json.loads(line)
+    except ValueError as e:
+        raise NotRunning(uuid=uuid, detail="it broke off") from e

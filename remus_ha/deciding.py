@@ -46,10 +46,13 @@ class Decider(Generic[S, E, F, A]):
         asker: Asker,
         uuid: str,
         ledger: Ledger,
+        keep: Callable[[Ledger], None],
         log: Callable[[str], None],
     ) -> None:
+        """``keep`` writes the ledger down for a successor, before anything rests on it."""
         self._loop, self._machine, self._events, self._facts = loop, machine, events, facts
-        self._asker, self._uuid, self._log = asker, uuid, log
+        self._asker, self._uuid, self._log, self._keep = asker, uuid, log, keep
+        self._complaint = ""
         self.ledger = ledger
         self._queue: deque[tuple[E, dict[str, Any]]] = deque()
         self._busy = False
@@ -112,12 +115,17 @@ class Decider(Generic[S, E, F, A]):
         self._asker.ask_read(self._uuid)
 
     def _request(self) -> None:
-        """At most one request is outstanding: a new one abandons the one before."""
+        """At most one request is outstanding, and no timer beside it."""
         self._asker.abandon()
+        self._disarm()
 
-    def _ask_again_later(self) -> None:
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._loop.cancel(self._timer)
+            self._timer = None
+
+    def _ask_again_later(self) -> None:
+        self._disarm()
         self._timer = self._loop.after(RETRY_S, lambda: self._tell("RETRY"))
 
     def _on_answer(self, _events: int) -> None:
@@ -126,8 +134,10 @@ class Decider(Generic[S, E, F, A]):
             self._take(answer)
 
     def _take(self, answer: Answer) -> None:
-        if answer.error is not None:
-            self._log(f"the witness: {answer.error}")
+        complaint = str(answer.error) if answer.error else ""
+        if complaint != self._complaint:
+            self._log(f"the witness: {complaint or 'answers again'}")
+            self._complaint = complaint
         if isinstance(answer.request, OpenedRequest):
             self._tell("RECORD_FAILED" if answer.error else "OPENED_RECORDED")
         elif isinstance(answer.result, Reading):
@@ -144,11 +154,13 @@ class Decider(Generic[S, E, F, A]):
         self.ledger, view = rule.read(
             self.ledger, reading.register, reading.opened, reading.incarnation
         )
+        self._keep(self.ledger)
         self._tell("READ", standing=view.standing, opened=view.opened)
 
     def _take_swap(self, swap: Swap) -> None:
         if swap is Swap.WON:
             self.ledger = rule.won(self.ledger)
+            self._keep(self.ledger)
         self._tell("SWAP_WON" if swap is Swap.WON else "SWAP_REFUSED")
 
     def _tell(self, event: str, **facts: Any) -> None:

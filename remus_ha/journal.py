@@ -1,5 +1,6 @@
 """A per-guest process's story: log lines on standard error and the last events in memory."""
 
+import contextlib
 import sys
 import time
 from collections import deque
@@ -21,8 +22,10 @@ class Journal:
         self._lines.append((self._next, now, text))
         self._next += 1
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        print(f"{stamp}.{int(now * 1000) % 1000:03d}Z {self._who}: {text}", file=sys.stderr)
-        sys.stderr.flush()
+        # A full disk under the log is no reason to give up a guest.
+        with contextlib.suppress(OSError):
+            print(f"{stamp}.{int(now * 1000) % 1000:03d}Z {self._who}: {text}", file=sys.stderr)
+            sys.stderr.flush()
 
     def after(self, number: int) -> list[dict[str, Any]]:
         """Events with a higher number; ``time`` is the wall clock in seconds."""

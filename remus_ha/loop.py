@@ -92,7 +92,7 @@ class Loop:
     def _tick(self) -> None:
         now = time.monotonic()
         for timer in tuple(self._timers):
-            if timer.due > now:
+            if timer.due > now or timer not in self._timers:
                 continue
             if timer.interval_s:
                 timer.due = now + timer.interval_s

@@ -4,6 +4,7 @@
 nonce (design §4, W1). Everything else there is small state for a restart.
 """
 
+import fcntl
 import json
 import os
 import secrets
@@ -13,6 +14,7 @@ from typing import Any
 
 ROOT = Path(os.environ.get("REMUS_HA_RUN_DIR", "/run/remus-ha"))
 LOGS = Path(os.environ.get("REMUS_HA_LOG_DIR", "/var/log/remus-ha"))
+STATE = Path(os.environ.get("REMUS_HA_STATE_DIR", "/var/lib/remus-ha"))
 
 
 def directory(role: str, uuid: str) -> Path:
@@ -44,6 +46,46 @@ def write_json(path: Path, value: Any) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_json_durably(path: Path, value: Any) -> None:
+    """The same, and a power cut does not undo it."""
+    write_json(path, value)
+    for name in (path, path.parent):
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+class Lock:
+    """One process at a time is a guest's process of a role: held until the process ends."""
+
+    def __init__(self, role: str, uuid: str) -> None:
+        path = ROOT / "lock" / f"{role}-{uuid}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def take(self) -> bool:
+        """False when another process has it."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def is_running(role: str, uuid: str) -> bool:
+    """Whether a process of that role lives, answering or not."""
+    lock = Lock(role, uuid)
+    try:
+        return not lock.take()
+    finally:
+        lock.close()
 
 
 def read_json(path: Path) -> Any:

@@ -11,8 +11,9 @@ from remus_ha import rundir
 from remus_ha.caretaker import CareLink, start_detached
 from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.process import Primary
-from remus_ha.checkpoint.session import Session
+from remus_ha.checkpoint.session import Session, SessionMissing
 from remus_ha.exceptions import RemusError
+from remus_ha.kept import Kept, claimed
 from remus_ha.loading import load
 from remus_ha.netbuf.base import NetbufDriver, VifRef
 from remus_ha.stream.credentials import Credentials, load_key
@@ -22,12 +23,12 @@ from remus_ha.witness.load import open_witness
 WITNESS_S = 2.0
 
 
-def buffer_of(session: Session, *, restart: bool) -> NetbufDriver:
+def buffer_of(session: Session, *, adopt: bool, held: bool) -> NetbufDriver:
     """The guest's output buffer, in place: passing (new session) or holding (after a crash)."""
     cls = load(session.netbuf_entry)
     buffer: NetbufDriver = cls(guest=session.uuid, session=session.session)
     vifs = [VifRef(v.name, v.mac, v.devid, session.domid) for v in session.vifs]
-    buffer.setup(vifs, adopt=restart)
+    buffer.setup(vifs, adopt=adopt, held=held)
     return buffer
 
 
@@ -41,7 +42,7 @@ def credentials_of(session: Session) -> Credentials | None:
 
 
 def link_of(fd: int, uuid: str) -> CareLink:
-    def replace(theirs: int) -> None:
+    def replace(theirs: int, _holds: bool) -> None:
         adopt = f"{os.getpid()},{theirs}"
         command = [sys.executable, "-m", "remus_ha.checkpoint.guardian", uuid, "--adopt", adopt]
         start_detached(command, [theirs], 2)
@@ -57,26 +58,58 @@ def main() -> int:
     parser.add_argument("--restart", action="store_true")
     args = parser.parse_args()
     link = link_of(args.link, args.uuid)
+    lock = rundir.Lock("primary", args.uuid)
+    if not lock.take():
+        print(f"another process protects {args.uuid}", file=sys.stderr)
+        link.quit()
+        return 1
     try:
-        session = Session.load(args.uuid)
-        witness = open_witness(session.witness, force=True, entry=session.witness_entry or None)
-        process = Primary(
-            session=session,
-            credentials=credentials_of(session),
-            buffer=buffer_of(session, restart=args.restart),
-            asker=Asker(witness, WITNESS_S),
-            link=link,
-            killpoint=KillPoint() if args.restart else KillPoint.from_environment(os.environ),
-        )
+        process = prepare(args.uuid, link, restart=args.restart)
+    except SessionMissing:
+        link.quit()  # cleaned up by the process before: nothing to take up
+        return 1
     except RemusError as e:
         print(e, file=sys.stderr)
         if not args.restart:
             result = {"state": "error", "error": e.as_dict()}
-            rundir.write_json(rundir.directory("primary", args.uuid) / "result.json", result)
+            directory = rundir.directory("primary", args.uuid)
+            rundir.write_json(directory / "result.json", result)
+            (directory / "session.json").unlink(missing_ok=True)
             link.quit()
         return 1
-    process.run(restart=args.restart)
+    process.run()
     return 0
+
+
+def prepare(uuid: str, link: CareLink, *, restart: bool) -> Primary:
+    """The process with everything it needs in place. Raises RemusError; then nothing is left."""
+    session = Session.load(uuid)
+    kept = Kept("primary", uuid)
+    if not restart:
+        kept.begin()
+    witness = open_witness(
+        session.witness, force=True, entry=session.witness_entry or None, memory=kept.memory()
+    )
+    killpoint = KillPoint() if restart else KillPoint.from_environment(os.environ)
+    # A session that had not won its claim has changed nothing: it begins anew, output untouched.
+    resumes = restart and claimed("primary", uuid)
+    buffer = buffer_of(session, adopt=restart, held=resumes)
+    try:
+        return Primary(
+            session=session,
+            credentials=credentials_of(session),
+            buffer=buffer,
+            witness=witness,
+            asker=Asker(witness, WITNESS_S),
+            kept=kept,
+            link=link,
+            killpoint=killpoint,
+            resumes=resumes,
+        )
+    except RemusError:
+        if not restart:
+            buffer.teardown(release=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from typing import Any
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
 from remus_ha.checkpoint.session import Session, SessionVif
-from remus_ha.control_socket import NotRunning, ask
 from remus_ha.exceptions import RemusError
-from remus_ha.hypervisor.base import Guest
+from remus_ha.hotplug import records
+from remus_ha.hypervisor.base import Guest, Vif
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.netbuf.precheck import vif_obstacles
 from remus_ha.receive.request import Reply, Request, VifSpec, parse_reply, to_line
@@ -36,7 +36,7 @@ SKEW_S = 1.0
 
 class AlreadyProtected(RemusError):
     code = "PROTECT-004"
-    cause = "'{name}' is protected already (process {pid})"
+    cause = "'{name}' is protected already, or a process of an earlier protection lives"
     remedy = "Look at 'remus-ha status', or end it with 'remus-ha unprotect {name}'."
 
 
@@ -83,6 +83,12 @@ class Wish:
             raise WitnessMissing()
 
 
+def own_script(vif: Vif) -> str:
+    """The guest's own hotplug script: after a failover ours stands in for it."""
+    record = records.read(vif.mac) if vif.script == str(records.SCRIPT) else None
+    return record.original if record else vif.script
+
+
 class Arrangement:
     """One attempt to protect one guest. Raises RemusError all along."""
 
@@ -104,14 +110,8 @@ class Arrangement:
         return found
 
     def _already(self) -> list[RemusError]:
-        for role in ("primary", "backup"):
-            path = rundir.control_socket(role, self.guest.uuid)
-            try:
-                status = ask(path, self.guest.uuid, {"command": "status"})
-                return [AlreadyProtected(name=self.guest.name, pid=status.get("pid"))]
-            except NotRunning:
-                continue
-        return []
+        running = any(rundir.is_running(role, self.guest.uuid) for role in ("primary", "backup"))
+        return [AlreadyProtected(name=self.guest.name)] if running else []
 
     def _witness_obstacles(self) -> list[RemusError]:
         wish = self.wish
@@ -138,7 +138,7 @@ class Arrangement:
             vcpus=guest.vcpus,
             kind=guest.kind,
             config=config,
-            vifs=tuple(VifSpec(v.devid, v.mac, v.bridge, v.script) for v in guest.vifs),
+            vifs=tuple(VifSpec(v.devid, v.mac, v.bridge, own_script(v)) for v in guest.vifs),
             primary_host=socket.gethostname(),
             primary_nonce=rundir.identity(guest.uuid),
             xen_version=self.xen.version,

@@ -105,6 +105,7 @@ class Epochs:
         self.may_go_on: Callable[[], bool] = lambda: True
         self.finished: Callable[[Sample], None] = lambda sample: None
         self.asking = False
+        self._down = False
 
     def fail(self, trouble: Trouble) -> None:
         """From a callback: end the loop at its next wait. The first reason counts."""
@@ -113,6 +114,11 @@ class Epochs:
     def on_stream(self, _events: int) -> None:
         """The save helper has something to say. Raises SaveFailed."""
         self._asked += self._stream.pump()
+
+    @property
+    def expects_suspend(self) -> bool:
+        """Whether the guest has been asked to suspend, or is suspended by us."""
+        return self.asking or self._down
 
     def outstanding(self) -> int | None:
         """The marked epoch whose acknowledgement is awaited."""
@@ -185,9 +191,9 @@ class Epochs:
         sample.requested = time.monotonic()
         self.asking = True
         self._domain.request_suspend()
-        while not self._wait(self._gave_up, time.monotonic() + self._timing.suspend_s):
+        if not self._wait(self._gave_up, time.monotonic() + self._timing.suspend_s):
             self._suspend_is_late()
-        self.asking = False
+        self.asking, self._down = False, True
         life = self._domain.life()
         if life is not Life.SUSPENDED:
             raise Trouble(f"the guest ended: {life.value}", life)
@@ -197,15 +203,13 @@ class Epochs:
         return self._domain.life() not in (Life.RUNNING, Life.PAUSED)
 
     def _suspend_is_late(self) -> None:
-        """Withdraw the request. A guest that has taken it already will suspend: wait on."""
-        paused = self._domain.life() is Life.PAUSED
-        if not self._domain.withdraw_suspend():
-            return
-        if not paused:
-            raise Trouble(f"the guest did not suspend within {self._timing.suspend_s:.1f} s")
+        """No suspend within T: give up, but for a guest that its operator has paused meanwhile."""
         while self._domain.life() is Life.PAUSED:
             self._wait(lambda: False, time.monotonic() + PAUSED_LOOK_S)
-        self._domain.request_suspend()
+            if self._domain.life() is Life.RUNNING:
+                self._wait(self._gave_up, time.monotonic() + self._timing.suspend_s)
+        if not self._gave_up():
+            raise Trouble(f"the guest did not suspend within {self._timing.suspend_s:.1f} s")
 
     def _cut(self) -> None:
         """From here on what the guest sends belongs to the next epoch."""
@@ -228,6 +232,7 @@ class Epochs:
     def _resume(self) -> None:
         self._killpoint.at("r")
         self._buffer.preresume()
+        self._down = False
         self._domain.resume_now()
         self.sample.resumed = time.monotonic()
         self._domain.rearm()
@@ -235,11 +240,15 @@ class Epochs:
         self._stream.reply(1)
 
     def _tell(self) -> None:
-        self._wait_for_ask(Ask.CHECKPOINT, None)
+        self._wait_for_answer(Ask.CHECKPOINT)
         offset = self._outflow.offset()
         self.sample.octets = offset - self._start_offset
         self.marked = self.sample.n
         self._mark(self.marked, offset)
         self._outflow.go()
         self._stream.reply(1)
-        self._wait_for_ask(Ask.SUSPEND, None)
+        self._wait_for_answer(Ask.SUSPEND)
+
+    def _wait_for_answer(self, ask: Ask) -> None:
+        if not self._wait_for_ask(ask, time.monotonic() + self._timing.copy_s):
+            raise Trouble(f"the save helper did not get to its {ask.value}")

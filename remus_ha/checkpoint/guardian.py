@@ -6,7 +6,6 @@ the plugs in the kernel, and starts the process again, which asks the witness wh
 
 import argparse
 import sys
-import time
 
 from remus_ha.caretaker import Caretaker, Ward
 from remus_ha.checkpoint.session import Session
@@ -16,11 +15,6 @@ from remus_ha.hypervisor.xen.domain import XenDomain
 MODULE = "remus_ha.checkpoint"
 
 
-def log(text: str) -> None:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    print(f"{stamp} guardian: {text}", file=sys.stderr, flush=True)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="remus-ha-guardian", description=__doc__)
     parser.add_argument("uuid")
@@ -28,21 +22,23 @@ def main() -> int:
     parser.add_argument("--restart", action="store_true", help="take up what a dead one left")
     args = parser.parse_args()
     session = Session.load(args.uuid)
-    domain = XenDomain(session.domid, paths.running_version())
 
     def on_loss() -> None:
-        domain.resume()
-        log("the guest's process is gone; the guest runs, its output is held")
+        domain = XenDomain(session.domid, paths.running_version(), watch=False)
+        try:
+            domain.resume()
+        finally:
+            domain.close()
 
+    caretaker = Caretaker(Ward(MODULE, (args.uuid,), ()), on_loss, f"guardian {session.name}")
     if args.restart:
         on_loss()
     adopt = None
     if args.adopt:
         pid, link = args.adopt.split(",")
         adopt = (int(pid), int(link))
-    Caretaker(Ward(MODULE, (args.uuid,), ()), on_loss=on_loss, log=log).run(
-        adopt, restart=args.restart
-    )
+    caretaker.run(adopt, restart=args.restart)
+    on_loss()  # a net: whatever the process left suspended by mistake
     return 0
 
 

@@ -1,11 +1,14 @@
 """The primary's end of the data stream in the loop: pipe to socket, held during a pause.
 
 While the guest is suspended nothing is sent unless the pipe is filling up: the copier shall have
-the processor. ``moved_at`` is when an octet last went out, which is what health is judged by.
+the processor. ``moved_at`` is when the other host last took an octet: what health is judged by.
 """
 
+import fcntl
 import os
 import socket
+import struct
+import termios
 import time
 
 from remus_ha.checkpoint.epochs import Trouble
@@ -15,6 +18,13 @@ from remus_ha.stream.mover import Mover, Wait, grow_pipe
 
 BUDGET = 4 << 20  # octets per round, so that control frames are never kept waiting
 PIPE_WANTED = 64 << 20
+
+
+def outstanding(sock: socket.socket) -> int:
+    """Octets of a TCP socket that the other side has not acknowledged (SIOCOUTQ)."""
+    answer: bytes = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    count: int = struct.unpack("i", answer)[0]
+    return count
 
 
 class Outflow:
@@ -27,12 +37,20 @@ class Outflow:
         os.set_blocking(self._pipe, False)
         self._mover = Mover(self._pipe, sock)
         self._going = False
+        self._taken = 0
         self.moved_at = time.monotonic()
 
     @property
     def moved(self) -> int:
         """Octets handed to TCP."""
         return self._mover.moved
+
+    def look(self) -> None:
+        """Note progress: octets that the other host's TCP has taken, not only ours."""
+        taken = self._mover.moved - outstanding(self._sock) if self._pipe >= 0 else self._taken
+        if taken != self._taken:
+            self._taken = taken
+            self.moved_at = time.monotonic()
 
     def backlog(self) -> int:
         return self._mover.backlog()
@@ -56,14 +74,11 @@ class Outflow:
         self._loop.watch(self._pipe, self._on_ready)
 
     def _on_ready(self, _events: int) -> None:
-        before = self._mover.moved
         try:
             wait = self._mover.pump(BUDGET)
         except PeerClosed as e:
             self.hold()
             raise Trouble(f"the data connection: {e}") from e
-        if self._mover.moved != before:
-            self.moved_at = time.monotonic()
         self._wait_for(wait)
 
     def _wait_for(self, wait: Wait) -> None:

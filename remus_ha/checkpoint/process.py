@@ -25,18 +25,21 @@ from remus_ha.core.primary import Action, Event, Facts, State
 from remus_ha.core.register import Identity
 from remus_ha.core.states import PRIMARY
 from remus_ha.core.table import Machine
-from remus_ha.core.witness import Ledger
 from remus_ha.deciding import Decider
 from remus_ha.exceptions import RemusError
+from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life, MemoryStream
 from remus_ha.hypervisor.xen.domain import XenDomain
 from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.journal import Journal
+from remus_ha.kept import Kept
 from remus_ha.loop import Loop
 from remus_ha.netbuf.base import NetbufDriver
 from remus_ha.stream.credentials import Credentials
 from remus_ha.stream.frames import Hello, Phase, Role, StopReason
 from remus_ha.witness.asker import Asker
+from remus_ha.witness.base import WitnessDriver
 
 _ENDED = (Life.POWEROFF, Life.REBOOT, Life.CRASHED, Life.GONE)
 _STOP_REASONS = {
@@ -48,6 +51,9 @@ _STOP_REASONS = {
 }
 _FINAL = (*primary.ENDS, State.ALONE)
 _COPY_S = 10.0
+LATE_SUSPEND_S = 60.0
+SAVER_S = 0.2  # how long a started save helper may take to show its arguments
+HELD = "held"  # a Trouble's reason when the table itself ended the session
 
 
 class Primary:
@@ -59,25 +65,33 @@ class Primary:
         session: Session,
         credentials: Credentials | None,
         buffer: NetbufDriver,
+        witness: WitnessDriver,
         asker: Asker,
+        kept: Kept,
         link: CareLink,
         killpoint: KillPoint,
+        resumes: bool,
     ) -> None:
+        """``resumes``: an earlier process of this session had won its claim."""
         self._session, self._credentials, self._buffer = session, credentials, buffer
-        self._link, self._killpoint = link, killpoint
+        self._link, self._killpoint, self._resumes = link, killpoint, resumes
         self.journal = Journal(f"primary {session.name}")
         self._loop = Loop()
         self._xen = XenDriver()
         self._domain: XenDomain = self._xen.control(session.domid)
+        self._vifs = GuestVifs(session.config, session.uuid, session.session)
         self._figures = Figures()
         self._epochs: Epochs | None = None
         self._outflow: Outflow | None = None
+        self._savers: Savers | None = None
         self._stream_wanted = False
+        self._late_suspend = False
+        self._clear_at = 0.0
         self._reason = StopReason.ABORTED
         self._detect_s = session.detect_ms / 1e3
         self._peer = self._new_peer()
         me = Identity(session.host, session.nonce)
-        ledger = Ledger(me, Identity(session.peer_host, session.peer_nonce))
+        peer = Identity(session.peer_host, session.peer_nonce)
         self._decider: Decider[State, Event, Facts, Action] = Decider(
             loop=self._loop,
             machine=Machine(primary.TABLE, State.NEW),
@@ -86,7 +100,8 @@ class Primary:
             deeds=self._deeds(),
             asker=asker,
             uuid=session.uuid,
-            ledger=ledger,
+            ledger=kept.ledger(me, peer, same_session=resumes),
+            keep=lambda ledger: kept.keep(ledger, witness.memory),
             log=self.journal,
         )
         self._server = ControlSocket(
@@ -125,23 +140,26 @@ class Primary:
 
     # --- the life of the process
 
-    def run(self, *, restart: bool) -> State:
+    def run(self) -> State:
         """Until the guest is alone, gone or handed back. Returns the state it ended in."""
         self._loop.watch(self._domain.fileno(), self._on_domain)
         self._loop.watch(self._link.fileno(), self._on_link)
         self._loop.every(min(0.25, self._detect_s / 8), self._tick)
-        self._decider.feed(Event.RESTART if restart else Event.START)
+        self._vifs.shut()
+        self._decider.feed(Event.RESTART if self._resumes else Event.START)
+        self._on_domain(0)
         while self._decider.state not in _FINAL:
             if self._stream_wanted:
                 self._stream_wanted = False
                 self._stream()
             else:
                 self._loop.until(lambda: self._stream_wanted or self._decider.state in _FINAL)
+        self._loop.until(lambda: not self._late_suspend, time.monotonic() + LATE_SUSPEND_S)
         return self._finish()
 
     def _finish(self) -> State:
         state = self._decider.state
-        if state is State.ALONE:
+        if state in (State.ALONE, State.REFUSED):
             self._clean()
         rundir.write_json(
             rundir.directory("primary", self._session.uuid) / "result.json", self.status()
@@ -160,6 +178,8 @@ class Primary:
         if epochs is None:
             return
         self._peer.beat(epochs.marked, self._phase())
+        if self._outflow is not None:
+            self._outflow.look()
         if self._peer.silent_s() > self._detect_s:
             epochs.fail(Trouble(f"nothing heard of the backup for {self._peer.silent_s():.2f} s"))
         elif epochs.outstanding() is not None and self._unacknowledged_s() > self._detect_s:
@@ -187,7 +207,7 @@ class Primary:
             self._run_epochs()
         except Trouble as e:
             self.journal(f"the session ends: {e.reason}")
-            event = None if e.reason == _HELD else self._event_of(e.life)
+            event = None if e.reason == HELD else self._event_of(e.life)
         except RemusError as e:
             self.journal(f"the session ends: {e}")
         finally:
@@ -195,6 +215,7 @@ class Primary:
         if event is not None:
             self._note_reason(event)
             self._decider.feed(event)
+        self._on_domain(0)  # what it did meanwhile may have been overheard
 
     def _connect(self) -> None:
         if self._credentials is None:
@@ -213,6 +234,8 @@ class Primary:
         )
         where = Where(s.peer_address, s.control_port, s.data_port, s.peer_certificate)
         self._peer.connect(where, self._credentials, hello)
+        if self._decider.state is not State.SYNCING:
+            raise Trouble(HELD)
 
     def _run_epochs(self) -> None:
         if self._peer.data is None:
@@ -243,7 +266,7 @@ class Primary:
             mark=self._peer.mark,
             killpoint=self._killpoint,
         )
-        epochs.may_go_on = lambda: epochs.marked < 0 or self._decider.state is State.PROTECTED
+        epochs.may_go_on = self._may_suspend
         epochs.finished = self._figures.add
         return epochs
 
@@ -252,14 +275,16 @@ class Primary:
 
     def _abort(self) -> None:
         """The session is over: the guest runs, its output as the plugs have it. Idempotent."""
-        asking = self._epochs is None or self._epochs.asking
+        asking = self._epochs is not None and self._epochs.asking
         self._epochs = None
-        if asking and not self._domain.withdraw_suspend():
-            # Taken already, or never asked: a guest that still gives itself up is resumed when
-            # it does (``_on_domain``).
-            self.journal("no suspend request to withdraw")
-        self._domain.resume()
+        withdrawn = self._domain.withdraw_suspend()
         self._domain.stop_tracking()
+        if self._domain.life() is Life.SUSPENDED:
+            self._domain.resume()
+        elif asking and not withdrawn:
+            # It has taken the request and gives itself up any moment: ``_on_domain`` resumes it,
+            # and this process does not end before.
+            self._late_suspend = True
 
     def _on_ack(self, n: int) -> None:
         epochs = self._epochs
@@ -279,16 +304,26 @@ class Primary:
     def _on_domain(self, _events: int) -> None:
         self._domain.drain()
         life = self._domain.life()
-        if life is Life.SUSPENDED and self._epochs is None and self._may_run():
-            self._domain.resume()  # it took a request of a session that is over
+        if life is Life.SUSPENDED:
+            self._on_suspended()
         if life not in _ENDED:
             return
+        self._late_suspend = False
         if self._epochs is not None:
             self._epochs.fail(Trouble(f"the guest ended: {life.value}", life))
         else:
             event = self._event_of(life)
             self._note_reason(event)
             self._decider.feed(event)
+
+    def _on_suspended(self) -> None:
+        """A suspend that no epoch of ours asked for, or asked for in a session that is over."""
+        if self._epochs is None and self._may_run():
+            self._domain.resume()
+            self._late_suspend = False
+        elif self._epochs is not None and not self._epochs.expects_suspend:
+            # Somebody else saves this guest, and its helper clears the same dirty bitmap.
+            self._epochs.fail(Trouble("the guest was suspended by somebody else"))
 
     def _event_of(self, life: Life | None) -> Event:
         """What the guest's end means, by its own on_poweroff, on_reboot and on_crash."""
@@ -314,6 +349,32 @@ class Primary:
 
     def _want_stream(self) -> None:
         self._stream_wanted = True
+        self._watch_savers()
+
+    def _watch_savers(self) -> None:
+        """Notice at once when another save of this guest begins (``xl migrate``, ``xl save``)."""
+        if self._savers is None:
+            self._savers = Savers(self._xen.version, self._session.domid)
+            self._loop.watch(self._savers.fileno(), self._on_saver)
+
+    def _on_saver(self, _events: int) -> None:
+        """The binary is opened before the process can be told by its arguments: look twice."""
+        if self._savers is not None:
+            self._savers.drain()
+            self._clear_at = time.monotonic() + SAVER_S
+            self._loop.after(SAVER_S / 2, self._look_for_savers)
+            self._loop.after(SAVER_S, self._look_for_savers)
+
+    def _look_for_savers(self) -> None:
+        if self._savers is not None and self._epochs is not None and self._savers.foreign():
+            self._epochs.fail(Trouble("somebody else has begun to save or migrate this guest"))
+
+    def _may_suspend(self) -> bool:
+        """Whether the next epoch may begin: it is a pair, and nobody else may be saving."""
+        epochs = self._epochs
+        if epochs is None or time.monotonic() < self._clear_at:
+            return False
+        return epochs.marked < 0 or self._decider.state is State.PROTECTED
 
     def _release_one(self) -> None:
         if self._epochs is not None:
@@ -321,8 +382,9 @@ class Primary:
 
     def _hold(self) -> None:
         if self._epochs is not None:
-            self._epochs.fail(Trouble(_HELD))
+            self._epochs.fail(Trouble(HELD))
         else:
+            self._stream_wanted = False
             self._abort()
 
     def _open_output(self) -> None:
@@ -336,7 +398,17 @@ class Primary:
         self._domain.unpause()
 
     def _restart_guest(self) -> None:
-        raise NotImplementedError
+        """The reboot that the guest asked for: its new vifs come up shut, and are opened next."""
+        s = self._session
+        self._domain.destroy()
+        self._buffer.teardown(release=False)
+        try:
+            domid = self._xen.create(self._vifs.substituted())
+            self.journal(f"{s.name} was started again as domain {domid}")
+            for complaint in self._vifs.open(domid):
+                self.journal(complaint)
+        except RemusError as e:
+            self.journal(f"the guest could not be started again: {e}")
 
     def _destroy_guest(self) -> None:
         """Its last output may leave only where it ended by itself and nobody else can live."""
@@ -353,9 +425,12 @@ class Primary:
         return wanted.get(life, "destroy") == "preserve"
 
     def _clean(self) -> None:
-        release = self._domain.life() is not Life.GONE
+        mine = self._decider.state in (State.ALONE, State.STOPPED, State.REFUSED)
+        release = mine and self._domain.life() is not Life.GONE
         self._buffer.teardown(release=release)
         self._domain.stop_tracking()
+        if mine:
+            self._vifs.forget()
         session_file = rundir.directory("primary", self._session.uuid) / "session.json"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(session_file)
@@ -415,6 +490,3 @@ class Primary:
             }
             for v in stats
         ]
-
-
-_HELD = "held"

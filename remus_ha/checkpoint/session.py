@@ -65,5 +65,5 @@ class Session:
         try:
             fields["vifs"] = tuple(SessionVif(**vif) for vif in fields["vifs"])
             return cls(**fields)
-        except TypeError as e:
+        except (TypeError, KeyError) as e:
             raise SessionMissing(uuid=uuid) from e

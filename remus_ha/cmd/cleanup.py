@@ -54,11 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _runs(role: str, uuid: str) -> bool:
-    try:
-        ask(rundir.control_socket(role, uuid), uuid, {"command": "status"})
-    except NotRunning:
-        return False
-    return True
+    return rundir.is_running(role, uuid)
 
 
 def _take_up(role: str, uuid: str) -> None:

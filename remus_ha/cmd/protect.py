@@ -13,7 +13,7 @@ from remus_ha.cmd.common import add_wish_arguments, wish_of
 from remus_ha.control_socket import NotRunning, ask
 from remus_ha.exceptions import RemusError
 
-START_S = 30.0
+START_S = 60.0
 LOOK_S = 0.5
 _GOOD_ENDS = ("stopped", "failed_over")
 
@@ -61,9 +61,8 @@ class View:
     def show(self) -> int:
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGTERM, self._on_interrupt)
-        deadline = time.monotonic() + START_S
         while True:
-            status = self._look(deadline)
+            status = self._look(time.monotonic() + START_S)
             if status is None:
                 return self._end()
             self._print(status)
@@ -85,13 +84,9 @@ class View:
             except NotRunning:
                 if self._result.exists():
                     return None
-                if time.monotonic() > start_deadline and not self._guarded():
+                if time.monotonic() > start_deadline:
                     raise
                 time.sleep(LOOK_S)
-
-    def _guarded(self) -> bool:
-        """A guardian that is starting the process again leaves the session file in place."""
-        return (self._result.parent / "session.json").exists()
 
     def _print(self, status: dict[str, Any]) -> None:
         for event in status["events"]:

@@ -39,8 +39,10 @@ def run(args: argparse.Namespace) -> int:
         try:
             state = ask(path, uuid, {"command": "status"})["state"]
         except NotRunning:
-            result: Any = rundir.read_json(rundir.directory("primary", uuid) / "result.json") or {}
-            print(f"{args.domain}: {result.get('state', 'stopped')}")
-            return 0
+            # Silence alone says nothing: a process that ended on purpose has written its result.
+            result: Any = rundir.read_json(rundir.directory("primary", uuid) / "result.json")
+            if result and not rundir.is_running("primary", uuid):
+                print(f"{args.domain}: {result['state']}")
+                return 0
         time.sleep(LOOK_S)
     raise StillEnding(name=args.domain, state=state, seconds=END_S)

@@ -50,12 +50,13 @@ class Builder:
         A new plug buffers; one that is taken over does what it did.
         """
         source = self.devices.find(vif.name)
-        if source is None:
+        if source is None and not adopt:
             raise VifVanished(device=vif.name)
         ifb = self.devices.find(ifb_name(vif))
         if ifb is not None:
             _check_ours(ifb, lease, adopt)
-        _check_ingress(self.devices, source, ifb)
+        if source is not None:
+            _check_ingress(self.devices, source, ifb)
         if ifb is None:
             ifb = self.devices.make_ifb(ifb_name(vif))
             self.undo.callback(self.devices.delete_link, ifb)

@@ -4,6 +4,7 @@ The keeper is its only caller; see ``remus_ha.receive.process`` for what it does
 """
 
 import argparse
+import contextlib
 import os
 import select
 import socket
@@ -12,9 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from remus_ha import rundir
 from remus_ha.caretaker import CareLink, start_detached
 from remus_ha.exceptions import RemusError
-from remus_ha.receive.incoming import Incoming
+from remus_ha.kept import Kept
+from remus_ha.receive.incoming import Incoming, IncomingMissing
 from remus_ha.receive.process import Backup
 from remus_ha.receive.request import Reply, refusal, to_line
 from remus_ha.stream.control import ControlChannel, accept_control
@@ -38,8 +41,8 @@ HANDSHAKE_S = 5.0
 
 
 def link_of(args: argparse.Namespace) -> CareLink:
-    def replace(theirs: int) -> None:
-        held = int(args.held) if args.held else -1
+    def replace(theirs: int, holds: bool) -> None:
+        held = int(args.held) if args.held and holds else -1
         adopt = f"{os.getpid()},{theirs},{held},{args.restore}"
         command = [sys.executable, "-m", "remus_ha.receive.keeper", args.uuid, "--adopt", adopt]
         start_detached(command, [theirs] + ([held] if held >= 0 else []), 2)
@@ -94,7 +97,7 @@ def say(path: Path) -> Callable[[bytes], None]:
     """Write into the FIFO that the front end reads the answer from."""
 
     def write(line: bytes) -> None:
-        fd = os.open(path, os.O_WRONLY)
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # ENXIO: nobody waits for it
         try:
             os.write(fd, line)
         finally:
@@ -112,37 +115,52 @@ def main() -> int:
     parser.add_argument("--restart", action="store_true")
     args = parser.parse_args()
     link = link_of(args)
-    incoming = Incoming.load(args.uuid)
+    lock = rundir.Lock("backup", args.uuid)
+    if not lock.take():
+        print(f"another process receives {args.uuid}", file=sys.stderr)
+        link.quit()
+        return 1
+    try:
+        incoming = Incoming.load(args.uuid)
+    except IncomingMissing:
+        link.quit()  # cleaned up by the process before: nothing to take up
+        return 1
     reply = say(incoming.directory() / "reply.fifo")
     backup: Backup | None = None
     try:
-        driver = open_witness(incoming.request.witness, force=True)
-        backup = Backup(
-            incoming=incoming,
-            restore_pid=args.restore,
-            restore_fd=int(args.held) if args.held else None,
-            driver=driver,
-            asker=Asker(driver, WITNESS_S),
-            link=link,
-        )
+        backup = prepare(incoming, link, args)
         if args.restart:
             backup.take_over()
-            return 0
-        channel, data = await_primary(incoming, link, reply)
-        backup.receive(channel, data)
+        else:
+            backup.receive(*await_primary(incoming, link, reply))
     except RemusError as e:
         print(e, file=sys.stderr)
         if args.restart:
             return 1
         if backup is not None:
             backup.give_up()
-        try:
+        with contextlib.suppress(OSError):  # it has had its answer, or does not wait any more
             reply(refusal(e))
-        except OSError:
-            pass  # it has had its answer
         link.quit()
         return 1
     return 0
+
+
+def prepare(incoming: Incoming, link: CareLink, args: argparse.Namespace) -> Backup:
+    """The process with everything it needs. Raises RemusError."""
+    kept = Kept("backup", args.uuid)
+    if not args.restart:
+        kept.begin()
+    driver = open_witness(incoming.request.witness, force=True, memory=kept.memory())
+    return Backup(
+        incoming=incoming,
+        restore_pid=args.restore,
+        restore_fd=int(args.held) if args.held else None,
+        driver=driver,
+        asker=Asker(driver, WITNESS_S),
+        kept=kept,
+        link=link,
+    )
 
 
 if __name__ == "__main__":

@@ -40,5 +40,5 @@ class Incoming:
             request["vifs"] = tuple(VifSpec(**vif) for vif in request["vifs"])
             fields["request"] = Request(**request)
             return cls(**fields)
-        except TypeError as e:
+        except (TypeError, KeyError) as e:
             raise IncomingMissing(uuid=uuid) from e

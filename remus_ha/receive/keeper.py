@@ -8,7 +8,6 @@ receiver (``remus_ha.receive``), again and again if need be. The restore takes t
 import argparse
 import os
 import sys
-import time
 
 from remus_ha import rundir
 from remus_ha.caretaker import Caretaker, Ward
@@ -17,11 +16,6 @@ from remus_ha.stream.mover import grow_pipe
 
 MODULE = "remus_ha.receive"
 PIPE_WANTED = 64 << 20
-
-
-def log(text: str) -> None:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    print(f"{stamp} keeper: {text}", file=sys.stderr, flush=True)
 
 
 def start_restore(uuid: str) -> tuple[int, int]:
@@ -53,9 +47,7 @@ def main() -> int:
         restore_pid, write_end = start_restore(args.uuid)
         holds = (write_end,)
     ward = Ward(MODULE, (args.uuid, "--restore", str(restore_pid)), holds)
-    Caretaker(ward, on_loss=lambda: log("the receiver is gone"), log=log).run(
-        adopt, restart=args.restart
-    )
+    Caretaker(ward, lambda: None, f"keeper {args.uuid}").run(adopt, restart=args.restart)
     return 0
 
 

@@ -4,13 +4,13 @@ One thread, one loop. Octets of the stream go from the socket into the restore's
 an epoch's mark stops them exactly at its end, where the commit puts its record.
 """
 
-import contextlib
 import json
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from remus_ha import rundir
@@ -21,17 +21,17 @@ from remus_ha.core.backup import Action, Event, Facts, State
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.states import BACKUP
 from remus_ha.core.table import Machine
-from remus_ha.core.witness import Ledger
 from remus_ha.deciding import Decider
 from remus_ha.exceptions import RemusError
+from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.journal import Journal
+from remus_ha.kept import Kept
 from remus_ha.loop import READ, WRITE, Loop
 from remus_ha.receive.commit import CommitJournal, Committer
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.replica import Replica
-from remus_ha.receive.vifs import CopyVifs
 from remus_ha.stream.control import ControlChannel
 from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
@@ -68,10 +68,11 @@ class Backup:
         restore_fd: int | None,
         driver: WitnessDriver,
         asker: Asker,
+        kept: Kept,
         link: CareLink,
     ) -> None:
         self._incoming, self._request = incoming, incoming.request
-        self._driver, self._link = driver, link
+        self._driver, self._kept, self._link = driver, kept, link
         self._restore_fd = restore_fd
         self.journal = Journal(f"backup {self._request.guest_name}")
         self._loop = Loop()
@@ -87,26 +88,37 @@ class Backup:
             restore_pid=restore_pid,
             ended=self._on_restore_end,
         )
-        self._vifs = CopyVifs(self._request, incoming.directory())
+        self._vifs = GuestVifs(
+            self._request.config, self._request.guest_uuid, self._request.session
+        )
         self._channel: ControlChannel | None = None
         self._data: socket.socket | None = None
         self._inflow: Inflow | None = None
         self._mark: Epoch | None = None
         self._heard_at = time.monotonic()
         self._detect_s = PATIENCE * self._request.detect_ms / 1e3
+        self._promotion = incoming.directory() / "promoted"
         self._promoted = False
-        self._decider: Decider[State, Event, Facts, Action]
         self._asker = asker
+        self._decider = self._new_decider(State.RECEIVING, generation=0)
         self._server = ControlSocket(
             self._loop,
             rundir.control_socket("backup", self._request.guest_uuid),
             self._answer,
         )
 
-    def _decide(self, initial: State, generation: int) -> None:
+    def _new_decider(
+        self, initial: State, *, generation: int
+    ) -> Decider[State, Event, Facts, Action]:
+        """``generation``: the primary's session; 0: as an earlier process of ours kept it."""
         primary = Identity(self._request.primary_host, self._request.primary_nonce)
         me = Identity(self._incoming.host, self._incoming.nonce)
-        self._decider = Decider(
+        ledger = self._kept.ledger(me, primary, same_session=not generation)
+        if generation:
+            ledger = replace(ledger, session=generation)
+            self._kept.keep(ledger, self._driver.memory)
+        self._assume_pair(ledger.session, primary, me)
+        return Decider(
             loop=self._loop,
             machine=Machine(backup.TABLE, initial),
             events=Event,
@@ -114,10 +126,10 @@ class Backup:
             deeds=self._deeds(),
             asker=self._asker,
             uuid=self._request.guest_uuid,
-            ledger=Ledger(me, primary, session=generation),
+            ledger=ledger,
+            keep=lambda ledger: self._kept.keep(ledger, self._driver.memory),
             log=self.journal,
         )
-        self._assume_pair(generation, primary, me)
 
     def _assume_pair(self, generation: int, primary: Identity, me: Identity) -> None:
         """Without a witness (forced) nobody tells that there is a pair: pretend it."""
@@ -159,9 +171,8 @@ class Backup:
 
     def take_over(self) -> State:
         """A new receiver in place of a dead one: the stream is lost, the copy is not."""
-        kept = rundir.read_json(self._incoming.directory() / "state.json") or {}
-        self._promoted = bool(kept.get("promoted"))
-        self._decide(State.RETURNED, int(kept.get("generation", 0)))
+        self._promoted = self._promotion.exists()
+        self._decider = self._new_decider(State.RETURNED, generation=0)
         self._decider.feed(Event.RESTART)
         return self._run()
 
@@ -171,9 +182,7 @@ class Backup:
         """A new session on an authenticated channel. ``accept_data(key)`` waits for the stream."""
         self._channel = channel
         hello = self._await_hello(channel)
-        generation = _generation(hello)
-        rundir.write_json(self._incoming.directory() / "state.json", {"generation": generation})
-        self._decide(State.RECEIVING, generation)
+        self._decider = self._new_decider(State.RECEIVING, generation=_generation(hello))
         try:
             self._welcome(channel, accept_data)
             self._start_copy()
@@ -186,6 +195,7 @@ class Backup:
         """The session never began: leave nothing behind."""
         self._replica.destroy()
         self._clean()
+        (self._incoming.directory() / "session.json").unlink(missing_ok=True)
         self._server.close()
         self._asker.close()
 
@@ -195,6 +205,7 @@ class Backup:
         self._loop.until(lambda: self._decider.state in backup.ENDS and not self._vifs.announcing)
         state = self._decider.state
         rundir.write_json(self._incoming.directory() / "result.json", self.status())
+        (self._incoming.directory() / "session.json").unlink(missing_ok=True)
         self._server.close()
         self._decider.close()
         self._link.quit()
@@ -256,7 +267,8 @@ class Backup:
     def _start_copy(self) -> None:
         if self._data is None or self._restore_fd is None:
             raise PeerClosed(detail="no data connection")
-        config = self._vifs.substituted(self._request.config)
+        self._vifs.shut()
+        config = self._vifs.substituted()
         os.set_blocking(self._restore_fd, True)
         os.write(self._restore_fd, preamble(json.dumps(config).encode()))
         os.set_blocking(self._restore_fd, False)
@@ -402,8 +414,7 @@ class Backup:
 
     def _end_of_file(self) -> None:
         """Both holders of the restore's pipe let go: it restores, behind shut vifs."""
-        kept = {"generation": self._decider.ledger.session, "promoted": True}
-        rundir.write_json(self._incoming.directory() / "state.json", kept)
+        self._promotion.touch()
         self._promoted = True
         self._link.let_go()
         if self._restore_fd is not None:
@@ -413,8 +424,11 @@ class Backup:
 
     def _open_output(self) -> None:
         domid = self._replica.domid()
-        if domid is not None:
-            self._vifs.open(domid)
+        if domid is None:
+            self.journal("the copy has vanished: nothing to open")
+            return
+        for complaint in self._vifs.open(domid):
+            self.journal(complaint)
         self.journal("the guest's output is open here")
 
     def _announce(self) -> None:
@@ -441,8 +455,6 @@ class Backup:
 
     def _clean(self) -> None:
         self._vifs.forget()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._incoming.directory() / "session.json")
 
     # --- the local socket
 

@@ -68,7 +68,7 @@ class Replica:
             self._with(domid, XenDomain.unpause)
 
     def _with(self, domid: int, what: Callable[[XenDomain], T]) -> T:
-        control = self._xen.control(domid)
+        control = self._xen.control(domid, watch=False)
         try:
             return what(control)
         finally:

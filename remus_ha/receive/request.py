@@ -6,12 +6,15 @@ why it refuses. JSON, bounded, versioned; anything else is a typed error.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from remus_ha.exceptions import RemusError
 
 VERSION = 1
+_SESSION = re.compile("[0-9a-f]{32}")
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIMIT = 1 << 20  # octets of a line: a domain's configuration is a few KiB
 
 
@@ -96,12 +99,30 @@ def refusal(error: RemusError) -> bytes:
     return json.dumps({"version": VERSION, "error": error.as_dict()}).encode() + b"\n"
 
 
+_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else str(getattr(annotation, "__name__", ""))
+
+
+def _check_types(message: Any) -> None:
+    """JSON has the fields' names right; their types are checked here. Raises TypeError."""
+    for field_ in fields(message):
+        wanted = _TYPES.get(_type_name(field_.type))
+        value = getattr(message, field_.name)
+        if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
+            raise TypeError(f"{field_.name} is {value!r}")
+        if _type_name(field_.type).startswith("dict") and not isinstance(value, dict):
+            raise TypeError(f"{field_.name} is no object")
+
+
 def _object(line: bytes) -> dict[str, Any]:
     if len(line) > LIMIT:
         raise HandshakeRubbish(detail=f"a line of more than {LIMIT} octets")
     try:
         message = json.loads(line)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         shown = line[:80].decode(errors="replace").strip() or "nothing"
         raise HandshakeRubbish(detail=shown) from e
     if not isinstance(message, dict) or "version" not in message:
@@ -116,7 +137,13 @@ def parse_request(line: bytes) -> Request:
     message = _object(line)
     try:
         message["vifs"] = tuple(VifSpec(**vif) for vif in message["vifs"])
-        return Request(**message)
+        request = Request(**message)
+        _check_types(request)
+        for vif in request.vifs:
+            _check_types(vif)
+        if not _SESSION.fullmatch(request.session) or not _UUID.fullmatch(request.guest_uuid):
+            raise TypeError("a session or UUID of the wrong form")
+        return request
     except (TypeError, KeyError) as e:
         raise HandshakeRubbish(detail=f"a request without its fields ({e})") from e
 
@@ -131,7 +158,9 @@ def parse_reply(line: bytes) -> Reply:
         except (TypeError, KeyError) as e:
             raise HandshakeRubbish(detail="an error without its fields") from e
     try:
-        message["warnings"] = tuple(message["warnings"])
-        return Reply(**message)
+        message["warnings"] = tuple(str(w) for w in message["warnings"])
+        reply = Reply(**message)
+        _check_types(reply)
+        return reply
     except (TypeError, KeyError) as e:
         raise HandshakeRubbish(detail=f"a reply without its fields ({e})") from e

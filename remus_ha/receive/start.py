@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
-from remus_ha.control_socket import NotRunning, ask
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.base import Guest, Life, Vif
 from remus_ha.hypervisor.xen.driver import XenDriver
@@ -25,8 +24,14 @@ START_S = 90.0
 
 class AlreadyReceiving(RemusError):
     code = "RECV-005"
-    cause = "this host is the backup of '{name}' already (process {pid})"
+    cause = "this host is the backup of '{name}' already"
     remedy = "End that protection first: 'remus-ha unprotect {name}' on its primary."
+
+
+class NoAddress(RemusError):
+    code = "RECV-007"
+    cause = "the name {host} of this host has no address"
+    remedy = "Give one with 'remus-ha receive --address ADDRESS'."
 
 
 class ReceiverSilent(RemusError):
@@ -40,21 +45,17 @@ def own_address() -> str:
     connection = os.environ.get("SSH_CONNECTION", "").split()
     if len(connection) == 4:
         return connection[2]
-    return socket.gethostbyname(socket.gethostname())
+    try:
+        return socket.gethostbyname(socket.gethostname())
+    except OSError as e:
+        raise NoAddress(host=socket.gethostname()) from e
 
 
 def check(request: Request) -> list[RemusError]:
     """Why this host cannot take the guest; empty when it can."""
     found: list[RemusError] = []
-    try:
-        status = ask(
-            rundir.control_socket("backup", request.guest_uuid),
-            request.guest_uuid,
-            {"command": "status"},
-        )
-        found.append(AlreadyReceiving(name=request.guest_name, pid=status.get("pid")))
-    except NotRunning:
-        pass
+    if rundir.is_running("backup", request.guest_uuid):
+        found.append(AlreadyReceiving(name=request.guest_name))
     return found + XenDriver().backup_obstacles(_guest(request), request.xen_version)
 
 
@@ -86,7 +87,7 @@ def start(request: Request, address: str, port: int) -> bytes:
     )
     directory = incoming.directory()
     directory.mkdir(parents=True, exist_ok=True)
-    for name in ("state.json", "epochs", "result.json", "reply.fifo"):
+    for name in ("epochs", "promoted", "result.json", "reply.fifo"):
         (directory / name).unlink(missing_ok=True)
     incoming.save()
     fifo = directory / "reply.fifo"

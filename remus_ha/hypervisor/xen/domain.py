@@ -31,7 +31,8 @@ def life_of(info: dict[str, Any] | None, domid: int) -> Life:
 class XenDomain(DomainControl):
     """Control of one running domain through libxenctrl and xenstore."""
 
-    def __init__(self, domid: int, version: str) -> None:
+    def __init__(self, domid: int, version: str, *, watch: bool = True) -> None:
+        """``watch`` False: only for a look or a deed, ``fileno`` never becomes readable."""
         paths.add_bindings(version)
         from xen.lowlevel import xc, xs  # noqa: PLC0415  (needs dom0)
 
@@ -39,8 +40,9 @@ class XenDomain(DomainControl):
         self._xc = xc.xc()
         self._xs = xs.xs()
         self._shutdown = f"/local/domain/{domid}/control/shutdown"
-        self._xs.watch("@releaseDomain", "life")
-        self._xs.watch(self._shutdown, "request")
+        if watch:
+            self._xs.watch("@releaseDomain", "life")
+            self._xs.watch(self._shutdown, "request")
 
     def fileno(self) -> int:
         return int(self._xs.fileno())

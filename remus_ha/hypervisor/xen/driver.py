@@ -2,17 +2,20 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest, Life
-from remus_ha.hypervisor.xen import lookup, paths, restore
+from remus_ha.hypervisor.xen import lookup, paths, restore, xlconfig
 from remus_ha.hypervisor.xen.domain import XenDomain, life_of, xl
 from remus_ha.hypervisor.xen.helper import SaveHelper
 
+_CREATE_S = 40.0
 # What Xen itself takes for a domain beside its memory (page tables, vCPU structures).
 _OVERHEAD_KIB = 8 * 1024
 
@@ -64,11 +67,20 @@ class XenDriver:
         """Raises NoSuchGuest, ConfigUnreadable."""
         return lookup.find(name, self.version)
 
-    def control(self, domid: int) -> XenDomain:
-        return XenDomain(domid, self.version)
+    def control(self, domid: int, *, watch: bool = True) -> XenDomain:
+        return XenDomain(domid, self.version, watch=watch)
 
     def save(self, domid: int, stream_fd: int, log: Callable[[str], None]) -> SaveHelper:
         return SaveHelper(paths.save_helper(self.version), domid, stream_fd, log)
+
+    def create(self, config: dict[str, Any]) -> int:
+        """Start a domain from libxl's JSON configuration; its id. Raises RemusError."""
+        text = xlconfig.render(config)
+        with tempfile.NamedTemporaryFile("w", suffix=".cfg", prefix="remus-ha-") as f:
+            f.write(text)
+            f.flush()
+            xl("create", "-q", f.name, timeout_s=_CREATE_S)
+        return int(xl("domid", config["c_info"]["name"]))
 
     def obstacles(self, guest: Guest, *, disks_may_differ: bool) -> list[RemusError]:
         """Why this guest cannot be protected from here; empty when it can."""

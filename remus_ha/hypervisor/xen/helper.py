@@ -71,8 +71,7 @@ class SaveHelper(MemoryStream):
         except BlockingIOError:
             return asks
         if not octets:
-            code = self._process.wait(_END_S)
-            raise errors.SaveFailed(detail=self._failure or f"it exited with status {code}")
+            raise errors.SaveFailed(detail=self._failure or "it ended without a word")
         self._buffer += octets
         while (body := self._next_body()) is not None:
             ask = self._handle(body)
@@ -127,16 +126,19 @@ class SaveHelper(MemoryStream):
         A question is answered with "stop"; a helper that is busy gets SIGTERM, upon which its
         next write to the stream fails and it cleans up as well.
         """
+        if self._process.poll() is None:
+            self._ask_to_stop()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         try:
-            if self._process.poll() is None and not self._stopped_by_itself():
-                self._process.kill()
-        finally:
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    pipe.close()
             self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
-    def _stopped_by_itself(self) -> bool:
+    def _ask_to_stop(self) -> None:
+        """Until its end of file, or until it had its time."""
         self._process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + _END_S
         try:
@@ -146,5 +148,4 @@ class SaveHelper(MemoryStream):
                 if select.select([self._out], [], [], left)[0]:
                     self.pump()
         except errors.SaveFailed:
-            return True  # end of file: it has gone
-        return False
+            pass  # end of file, or it makes no sense any more

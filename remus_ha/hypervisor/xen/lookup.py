@@ -33,7 +33,7 @@ def entries() -> list[dict[str, Any]]:
 
 def _guest(entry: dict[str, Any], version: str) -> Guest:
     domid = int(entry["domid"])
-    control = XenDomain(domid, version)
+    control = XenDomain(domid, version, watch=False)
     try:
         life = control.life()
     finally:

@@ -1,0 +1,64 @@
+"""A protected guest's vifs on one host: recorded as shut, opened on purpose, announced."""
+
+from typing import Any
+
+from remus_ha.exceptions import RemusError
+from remus_ha.hotplug import records
+from remus_ha.hypervisor.xen.driver import bridge_exists
+from remus_ha.loop import Loop
+from remus_ha.netbuf.announce import Announcement, Announcer
+
+
+class GuestVifs:
+    """All vifs of one guest, as its libxl configuration lists them."""
+
+    def __init__(self, config: dict[str, Any], guest: str, session: str) -> None:
+        self._config = config
+        self._records = records.records_of(config, guest, session)
+        self._devids = [int(nic.get("devid", i)) for i, nic in enumerate(config.get("nics", []))]
+        self._announcer: Announcer | None = None
+
+    @property
+    def announcing(self) -> bool:
+        return self._announcer is not None and not self._announcer.done
+
+    def shut(self) -> None:
+        """From now on whatever comes up with these MACs comes up shut, also after a crash."""
+        for record in self._records:
+            records.write(record)
+
+    def substituted(self) -> dict[str, Any]:
+        """The guest's configuration with our hotplug script."""
+        return records.substitute(self._config)
+
+    def obstacle(self) -> str:
+        """Why the vifs could not be opened; empty when they could."""
+        missing = [r.bridge for r in self._records if r.bridge and not bridge_exists(r.bridge)]
+        return f"no bridge {missing[0]}" if missing else ""
+
+    def open(self, domid: int) -> list[str]:
+        """Let every vif's frames go. One that fails keeps none of the others shut.
+
+        The complaints are returned. Only after a won swap that was written down.
+        """
+        complaints = []
+        for record, devid in zip(self._records, self._devids, strict=True):
+            try:
+                records.open_vif(record.mac, domid, devid)
+            except RemusError as e:
+                complaints.append(str(e))
+        return complaints
+
+    def announce(self, loop: Loop, domid: int) -> None:
+        """Tell the bridges where the guest's addresses are, several times, out of ``loop``."""
+        announcements = [
+            Announcement(records.device_name(domid, devid), record.bridge, record.mac)
+            for record, devid in zip(self._records, self._devids, strict=True)
+            if record.bridge
+        ]
+        self._announcer = Announcer(loop, announcements)
+
+    def forget(self) -> None:
+        """The vifs come up as without us."""
+        for record in self._records:
+            records.forget(record.mac)
