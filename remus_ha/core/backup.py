@@ -69,7 +69,7 @@ class Action(enum.Enum):
     SWAP_TO_ME = "swap_to_me"  # witness: known value -> witness.bump(ledger)
     SWAP_TO_PEER = "swap_to_peer"  # witness: known value -> witness.give_back(ledger)
     SEIZE = "seize"  # witness: known value -> witness.seize(ledger), the peer being fenced
-    RECORD_OPENED = "record_opened"  # witness: opened := the known generation
+    RECORD_OPENED = "record_opened"  # witness: opened := g, if the register still is the known one
     ASK_AGAIN_LATER = "ask_again_later"  # arm the timer of RETRY
     CUT = "cut"  # close the primary's disk, data and control connections
     DROP_OPEN = "drop_open"  # drop what is not of a committed epoch: memory and disks
@@ -315,6 +315,10 @@ _WITNESS: Rows = (
         "the store's new life counts from now on (W9)",
     ),
     Row(
+        S.RESTORING, E.STORE_ACCEPTED, always, S.IN_DOUBT, (A.READ,),
+        "what was read is of its former life (W9); the restore goes on meanwhile",
+    ),
+    Row(
         S.OPENING, E.STORE_ACCEPTED, always, S.SWAPPING, (A.READ,), "ask again in its new life (W9)"
     ),
 )  # fmt: skip
@@ -364,7 +368,7 @@ _REMARKS: tuple[Remark[State, Event], ...] = (
         (E.OPERATOR_FENCED,),
         "nothing hangs on the other host's word here",
     ),
-    *ignored((*RECEIVES, S.RESTORING), (E.STORE_ACCEPTED,), "the next reading takes it up"),
+    *ignored(RECEIVES, (E.STORE_ACCEPTED,), "the next reading takes it up"),
 )
 
 TABLE: Final[Table[State, Event, Facts, Action]] = Table(

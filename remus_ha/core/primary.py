@@ -85,7 +85,7 @@ class Action(enum.Enum):
     SWAP_TO_PAIR = "swap_to_pair"  # witness: known value -> witness.pair(ledger)
     SWAP_TO_NONE = "swap_to_none"  # witness: known value -> witness.stop(ledger)
     SEIZE = "seize"  # witness: known value -> witness.seize(ledger), the peer being fenced
-    RECORD_OPENED = "record_opened"  # witness: opened := the known generation
+    RECORD_OPENED = "record_opened"  # witness: opened := g, if the register still is the known one
     ASK_AGAIN_LATER = "ask_again_later"  # arm the timer of RETRY
     START_STREAM = "start_stream"  # connect, stream epoch 0, BUFFER from the first suspend on
     RELEASE_ONE = "release_one"  # every plug: release the acknowledged epoch; the next may follow
@@ -129,6 +129,16 @@ def mine_alone(facts: Facts) -> bool:
     return facts.standing in {Standing.WON, Standing.MINE}
 
 
+def fresh(facts: Facts) -> bool:
+    """There is no row and never was one: nobody can have a copy."""
+    return facts.standing is Standing.FRESH
+
+
+def absent(facts: Facts) -> bool:
+    """There is no row."""
+    return facts.standing in {Standing.FRESH, Standing.MISSING}
+
+
 def my_pair(facts: Facts) -> bool:
     """The register says the pair of this session."""
     return facts.standing is Standing.MY_PAIR
@@ -138,7 +148,7 @@ def claimable(facts: Facts) -> bool:
     """A new session may begin from it: mine, never used, stopped, or my host's former life's."""
     if facts.standing is Standing.MY_HOST:
         return facts.opened
-    return facts.standing in {Standing.MINE, Standing.MISSING, Standing.NONE}
+    return facts.standing in {Standing.MINE, Standing.FRESH, Standing.NONE}
 
 
 def stopped(facts: Facts) -> bool:
@@ -190,7 +200,8 @@ TO_ME: Final = (S.ASKING, S.RETURNING, S.REBOOTING)  # all want (g+1, me)
 RECORDING: Final = (S.CLAIMED, S.OPENING, S.RETURNED, S.REBOOTED)
 SWAPPING: Final = (S.CLAIMING, S.PAIRING, *TO_ME, S.ENDING)
 READING: Final = (*SWAPPING, S.YIELDING, S.BEATEN)
-GUEST_HERE: Final = (S.CLAIMING, S.CLAIMED, *IN_SESSION, S.ASKING, S.OPENING, S.ALONE)
+CLAIMS: Final = (S.CLAIMING, S.CLAIMED)
+HERE: Final = (*IN_SESSION, S.ASKING, S.OPENING, S.ALONE)  # the guest is, and is watched
 GUEST_EVENTS: Final = (E.GUEST_SHUTDOWN, E.GUEST_REBOOT, E.GUEST_CRASHED, E.GUEST_GONE)
 SWAP_ANSWERS: Final = (E.SWAP_WON, E.SWAP_REFUSED, E.SWAP_UNKNOWN)
 RECORD_ANSWERS: Final = (E.OPENED_RECORDED, E.RECORD_FAILED)
@@ -308,6 +319,7 @@ _ASKING: Rows = (
         TO_ME, E.READ, mine, None, (A.SWAP_TO_ME,),
         "mine or my pair: only a swap of this process opens anything (W2)",
     ),
+    *each(TO_ME, E.READ, fresh, None, (A.SWAP_TO_ME,), "never claimed by anybody: claim it"),
     *each(
         TO_ME, E.READ, always, None, (A.ASK_AGAIN_LATER,),
         "missing, rewound or older than known proves nothing: hold (W5, W9)",
@@ -363,26 +375,41 @@ _INTENT: Rows = (
         row
         for event in (E.GUEST_SHUTDOWN, E.GUEST_GONE)
         for row in each(
-            GUEST_HERE, event, always, S.ENDING, (A.HOLD, A.READ),
+            (*CLAIMS, *HERE), event, always, S.ENDING, (A.HOLD, A.READ),
             "on purpose: swap to none before anything is told or cleaned (W7)",
         )
     ),
     *each(
-        GUEST_HERE, E.GUEST_CRASHED, restart_on_crash, S.REBOOTING, (A.HOLD, A.READ),
+        CLAIMS, E.GUEST_CRASHED, restart_on_crash, None, (A.RESTART_GUEST, A.OPEN_OUTPUT),
         "the guest's on_crash says restart: as a reboot",
     ),
     *each(
-        GUEST_HERE, E.GUEST_CRASHED, always, S.ENDING, (A.HOLD, A.READ),
+        CLAIMS, E.GUEST_REBOOT, always, None, (A.RESTART_GUEST, A.OPEN_OUTPUT),
+        "nobody else can have a copy yet, and output was open",
+    ),
+    *each(
+        HERE, E.GUEST_CRASHED, restart_on_crash, S.REBOOTING, (A.HOLD, A.READ),
+        "the guest's on_crash says restart: as a reboot",
+    ),
+    *each(
+        (*CLAIMS, *HERE), E.GUEST_CRASHED, always, S.ENDING, (A.HOLD, A.READ),
         "a crash inside is the guest's own end: as a shutdown",
     ),
     *each(
-        GUEST_HERE, E.GUEST_REBOOT, always, S.REBOOTING, (A.HOLD, A.READ),
+        HERE, E.GUEST_REBOOT, always, S.REBOOTING, (A.HOLD, A.READ),
         "the reboot is done by us, after the swap (W7)",
     ),
     Row(S.ENDING, E.READ, stopped, S.STOPPED, (A.TELL_STOP, *GONE), "the swap to none has won"),
+    Row(
+        S.ENDING, E.READ, absent, S.ENDING, (A.SWAP_TO_NONE,),
+        "the intent is written all the same; a claim of ours may be on its way: void it",
+    ),
     Row(S.ENDING, E.READ, mine, S.ENDING, (A.SWAP_TO_NONE,), "intent first (W7)"),
-    Row(S.ENDING, E.READ, lost, S.DESTROYED, GONE, "the backup had won before the guest ended"),
-    Row(S.ENDING, E.READ, always, S.ENDING, (A.ASK_AGAIN_LATER,), "no evidence (W5)"),
+    Row(
+        S.ENDING, E.READ, lost_for_good, S.DESTROYED, GONE,
+        "the backup had won, and opened, before the guest ended",
+    ),
+    Row(S.ENDING, E.READ, always, S.ENDING, (A.ASK_AGAIN_LATER,), "no evidence, or not yet (W5)"),
     Row(
         S.ENDING, E.SWAP_WON, always, S.STOPPED, (A.TELL_STOP, *GONE),
         "nobody resurrects it (G5): tell, then clean",
@@ -414,7 +441,19 @@ _INTENT: Rows = (
     *each(
         (S.RETURNING, S.RETURNED), E.GUEST_CRASHED, always, S.ENDING, (A.READ,), "as a shutdown"
     ),
-    Row(S.BEATEN, E.GUEST_GONE, always, S.DESTROYED, (A.CLEAN,), "the paused copy was destroyed"),
+    *(
+        row
+        for event in (E.GUEST_SHUTDOWN, E.GUEST_GONE)
+        for row in each(
+            (S.BEATEN,), event, always, S.ENDING, (A.READ,),
+            "no copy to keep any more: if it is given back, it was stopped (W7)",
+        )
+    ),
+    Row(
+        S.BEATEN, E.GUEST_CRASHED, restart_on_crash, S.BEATEN, (),
+        "if it is given back it is started again",
+    ),
+    Row(S.BEATEN, E.GUEST_CRASHED, always, S.ENDING, (A.READ,), "as a shutdown"),
 )  # fmt: skip
 
 _WITNESS: Rows = (
@@ -440,7 +479,7 @@ _WITNESS: Rows = (
     ),
     *each(RECORDING, E.RETRY, always, None, (A.RECORD_OPENED,), "again"),
     *each(
-        (*TO_ME, S.ENDING, S.BEATEN), E.STORE_ACCEPTED, always, None, (A.READ,),
+        (S.CLAIMING, *TO_ME, S.ENDING, S.BEATEN), E.STORE_ACCEPTED, always, None, (A.READ,),
         "the store's new life counts from now on (W9)",
     ),
     Row(S.CLAIMED, E.STORE_ACCEPTED, always, S.CLAIMING, (A.READ,), "claim again in its new life"),
@@ -492,15 +531,13 @@ _REMARKS: tuple[Remark[State, Event], ...] = (
     *ignored(
         (S.REBOOTING, S.REBOOTED), (E.GUEST_REBOOT, E.GUEST_CRASHED), "it is started again anyway"
     ),
-    *ignored(
-        (S.BEATEN,), (E.GUEST_SHUTDOWN, E.GUEST_REBOOT, E.GUEST_CRASHED), "it is paused, and lost"
-    ),
+    *ignored((S.BEATEN,), (E.GUEST_REBOOT,), "if it is given back it is started again"),
     *ignored(
         all_but(S, S.NEW, S.ASKING, S.BEATEN, *ENDS),
         (E.OPERATOR_FENCED,),
         "nothing hangs on the other host",
     ),
-    *ignored((S.CLAIMING, S.ALONE), (E.STORE_ACCEPTED,), "the next reading takes it up"),
+    *ignored((S.ALONE,), (E.STORE_ACCEPTED,), "the next session's reading takes it up"),
 )
 
 TABLE: Final[Table[State, Event, Facts, Action]] = Table(

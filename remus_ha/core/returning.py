@@ -7,8 +7,9 @@ lives (W6); nothing is opened without a won swap of this process that was writte
 a win that never opened goes back to the peer if the peer still has its copy (W12).
 
 Stepped like ``remus_ha.core.primary``. ``ASK_PEER`` asks the other host's agent whether a process
-of this guest's protection there holds a copy (not a stale one); the answer carries its identity,
-which the ledger takes as ``peer``.
+of this guest's protection there holds a copy (not a stale one) with at least one epoch. The
+answer carries that party's identity, which the ledger takes as ``peer``, and its session's
+generation; a copy that ``witness.is_obsolete`` counts as none.
 """
 
 import enum
@@ -58,7 +59,7 @@ class Action(enum.Enum):
     ASK_PEER = "ask_peer"  # ask the peer's agent whether it holds a copy
     SWAP_TO_ME = "swap_to_me"  # witness: known value -> witness.bump(ledger)
     SWAP_TO_PEER = "swap_to_peer"  # witness: known value -> witness.give_back(ledger)
-    RECORD_OPENED = "record_opened"  # witness: opened := the known generation
+    RECORD_OPENED = "record_opened"  # witness: opened := g, if the register still is the known one
     ASK_AGAIN_LATER = "ask_again_later"  # arm the timer of RETRY
     START_GUEST = "start_guest"  # the guest runs: as found, resumed, or booted from this disk
     OPEN_OUTPUT = "open_output"  # open its vifs
@@ -104,6 +105,11 @@ def held_before(facts: Facts) -> bool:
     return facts.standing in {Standing.MY_HOST, Standing.MY_HOST_PAIR}
 
 
+def was_backup(facts: Facts) -> bool:
+    """A pair whose backup was an earlier life of this host."""
+    return facts.standing is Standing.MY_HOST_BACKUP
+
+
 def lost_for_good(facts: Facts) -> bool:
     """Another holds it and has recorded that it opened."""
     return facts.standing is Standing.OTHER and facts.opened
@@ -142,6 +148,10 @@ _ROWS: Rows = (
     Row(
         S.LOOKING, E.READ, held_before, S.ASKING_PEER, (A.ASK_PEER,),
         "won, or paired, and perhaps never opened: the peer's copy comes first (W12)",
+    ),
+    Row(
+        S.LOOKING, E.READ, was_backup, S.LOOKING, (A.ASK_AGAIN_LATER,),
+        "a swap out of the pair by this host's earlier life may be on its way: stay for it (W12)",
     ),
     Row(S.LOOKING, E.READ, always, S.LOOKING, (A.ASK_AGAIN_LATER,), "no evidence: hold (W5)"),
     Row(S.LOOKING, E.READ_FAILED, always, S.LOOKING, (A.ASK_AGAIN_LATER,), "hold (W5)"),

@@ -9,9 +9,12 @@ returned after each reading, proposal and answer. Guarantees:
 * every proposal is one generation above the value it replaces, and replaces only a value that
   is the proposer's to change (``may_swap``), except ``seize``, which needs an operator's word.
 
-A process that is replaced leaves ``me``, ``peer``, ``session`` and ``incarnation`` to the next one,
-in a file that a host crash loses (``incarnation``: in one that it keeps); ``known`` and
-``proposed`` die with it.
+A process that is replaced leaves ``me``, ``peer`` and ``session`` to the next one, in a file that a
+host crash loses, and ``incarnation`` and ``seen`` in one that it keeps; ``known`` and ``proposed``
+die with it (``successor``). ``session`` must be kept before ``RECORD_OPENED`` of it is sent.
+
+The store notes ``opened g`` only while the register is the very ``(g, me)`` that was won: a note
+that comes late, after a bump, would say of another win that it opened.
 """
 
 import enum
@@ -31,7 +34,9 @@ class Standing(enum.Enum):
     NONE = "none"  # stopped on purpose
     MY_HOST = "my_host"  # held by an earlier life of this host (its nonce is gone), alone
     MY_HOST_PAIR = "my_host_pair"  # the same, as the primary of a pair
-    MISSING = "missing"  # no row: proves nothing
+    MY_HOST_BACKUP = "my_host_backup"  # a pair whose backup was an earlier life of this host
+    FRESH = "fresh"  # no row, and this party has never known of one
+    MISSING = "missing"  # no row, though there has been one: proves nothing
     REWOUND = "rewound"  # another incarnation of the store: proves nothing
     UNKNOWN = "unknown"  # an older value than one already known: proves nothing
 
@@ -40,8 +45,9 @@ class Standing(enum.Enum):
 class View:
     """A reading in the reader's terms.
 
-    ``opened``: the winner of the register's present value has recorded that it opened its output
-    (for a pair: the winner that the pair was made from).
+    ``opened``: somebody who won after this party's session began has recorded that it opened its
+    output, so this party's copy, if it has one, is obsolete. For a party that knows no session:
+    who won the present value has recorded it.
     """
 
     standing: Standing
@@ -53,8 +59,9 @@ class Ledger:
     """What one process knows of its guest's register.
 
     ``session`` is the generation this session began with: what the primary won by its bump and
-    told the backup (0: not known yet). ``known`` is the value last read or won, ``proposed`` the
-    one last sent in a swap, ``incarnation`` the store's life when first read.
+    told the backup (0: none yet). ``known`` is the value last read or won, ``proposed`` the one
+    sent in a swap and not known to have won, ``incarnation`` the store's life when first read,
+    ``seen`` whether a row has ever been there.
     """
 
     me: Identity
@@ -63,6 +70,7 @@ class Ledger:
     known: Register | None = None
     proposed: Register | None = None
     incarnation: str | None = None
+    seen: bool = False
 
 
 def read(
@@ -71,15 +79,16 @@ def read(
     """Take in a reading: the ledger that knows it, and what it means."""
     if ledger.incarnation not in (None, incarnation):
         return ledger, View(Standing.REWOUND, False)
-    if register is None:
-        return replace(ledger, incarnation=incarnation), View(Standing.MISSING, False)
-    view = View(standing(ledger, register), has_opened(register, opened))
     ledger = replace(ledger, incarnation=incarnation)
+    if register is None:
+        past = ledger.seen or ledger.session or ledger.known
+        return ledger, View(Standing.MISSING if past else Standing.FRESH, False)
+    view = View(standing(ledger, register), has_opened(ledger, register, opened))
     if view.standing is Standing.WON:
         return won(ledger), view
     if view.standing is Standing.UNKNOWN:
         return ledger, view
-    return replace(ledger, known=register), view
+    return replace(ledger, known=register, seen=True), view
 
 
 def standing(ledger: Ledger, register: Register) -> Standing:
@@ -98,6 +107,9 @@ def standing(ledger: Ledger, register: Register) -> Standing:
         return Standing.MY_HOST if register.kind is Kind.HOLDER else Standing.MY_HOST_PAIR
     if register.backup == ledger.me and ledger.session == 0:
         return Standing.UNKNOWN  # a pair of mine, but the session that would tell is not known
+    if register.backup is not None and register.backup.host == ledger.me.host:
+        if register.backup != ledger.me:
+            return Standing.MY_HOST_BACKUP
     if register.generation > ledger.session:
         return Standing.OTHER
     return Standing.PENDING if register.generation == ledger.session else Standing.UNKNOWN
@@ -122,13 +134,22 @@ def held_by_my_host_before(me: Identity, register: Register) -> bool:
     return holder is not None and holder.host == me.host and holder.nonce != me.nonce
 
 
-def has_opened(register: Register, opened: int) -> bool:
-    """Whether who won ``register`` has recorded that it opened its output.
+def has_opened(ledger: Ledger, register: Register, opened: int) -> bool:
+    """``View.opened``, where ``opened`` is the highest generation recorded as opened."""
+    if ledger.session:
+        return is_obsolete(ledger.session, opened)
+    # A pair is made from (g, primary), whose opening was recorded before the session streamed.
+    won_at = register.generation - (1 if register.kind is Kind.PAIR else 0)
+    return register.kind is not Kind.NONE and opened >= won_at
 
-    A pair is made from ``(g, primary)`` whose opening was recorded before the session streamed.
+
+def is_obsolete(session: int, opened: int) -> bool:
+    """Whether a copy of the session that began with that generation may never be the guest again.
+
+    Its primary recorded ``opened = session`` before it streamed; any later opening let output out
+    that the copy does not contain.
     """
-    won = register.generation - (1 if register.kind is Kind.PAIR else 0)
-    return register.kind is not Kind.NONE and opened >= won
+    return opened > session
 
 
 def propose(ledger: Ledger, new: Register) -> Ledger:
@@ -137,21 +158,26 @@ def propose(ledger: Ledger, new: Register) -> Ledger:
 
 
 def won(ledger: Ledger) -> Ledger:
-    """Note that the proposed value has been written; a value of one's own begins a session."""
+    """Note that the proposed value has been written; the first ``(g, me)`` begins the session."""
     new = ledger.proposed
     if new is None:
         raise ValueError("won without having proposed")
-    mine = new.kind is Kind.HOLDER and new.holder == ledger.me
-    return replace(ledger, known=new, session=new.generation if mine else ledger.session)
+    begins = not ledger.session and new.kind is Kind.HOLDER and new.holder == ledger.me
+    session = new.generation if begins else ledger.session
+    return replace(ledger, known=new, proposed=None, session=session, seen=True)
 
 
 def begin_session(ledger: Ledger, peer: Identity) -> Ledger:
-    """The same knowledge, for a new session with ``peer``."""
-    return replace(ledger, peer=peer, proposed=None)
+    """The same knowledge, for a new session with ``peer``, whose generation is not won yet."""
+    seen = bool(ledger.seen or ledger.session or ledger.known)
+    return replace(ledger, peer=peer, session=0, proposed=None, seen=seen)
 
 
 def accept_incarnation(ledger: Ledger) -> Ledger:
-    """Forget the store's incarnation: both hosts have reported, or an operator has decided."""
+    """Take up the store's next incarnation: both hosts have reported, or an operator decided.
+
+    What was known or proposed was of the former one.
+    """
     return replace(ledger, incarnation=None, proposed=None, known=None)
 
 
@@ -178,8 +204,8 @@ def pair(ledger: Ledger) -> Register:
 
 
 def stop(ledger: Ledger) -> Register:
-    """``(g+1, none)`` from a value of one's own: stopped on purpose."""
-    if ledger.known is None or not may_swap(ledger, ledger.known):
+    """``(g+1, none)`` from a value of one's own, or from no row at all: stopped on purpose."""
+    if ledger.known is not None and not may_swap(ledger, ledger.known):
         raise ValueError(f"{ledger.known} is not {ledger.me}'s to stop")
     return Register(_next(ledger.known), Kind.NONE, None)
 
