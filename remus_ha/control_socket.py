@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class ControlSocket:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._listener.bind(str(path))
         os.chmod(path, 0o600)
-        self._listener.listen(8)
+        self._listener.listen(64)
         loop.watch(self._listener.fileno(), self._accept)
 
     def _accept(self, _events: int) -> None:
@@ -103,9 +104,11 @@ class ControlSocket:
 def ask(path: Path, uuid: str, request: dict[str, Any], timeout_s: float = 5.0) -> Any:
     """Ask a per-guest process. Raises NotRunning."""
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as s:
-        s.settimeout(timeout_s)
+        # A full backlog makes a connect with a Python timeout fail at once; the kernel's waits.
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout_s), 0))
         try:
             s.connect(str(path))
+            s.settimeout(timeout_s)
             s.sendall(json.dumps(request).encode() + b"\n")
             with s.makefile("rb") as f:
                 line = f.readline(1 << 22)

@@ -210,6 +210,8 @@ class Primary:
             event = None if e.reason == HELD else self._event_of(e.life)
         except RemusError as e:
             self.journal(f"the session ends: {e}")
+            life = self._domain.life()
+            event = self._event_of(life if life in _ENDED else None)
         finally:
             self._abort()
         if event is not None:

@@ -5,7 +5,6 @@ dom0, in network namespaces of their own. The shut vif needs a real netback and 
 """
 
 import json
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -57,32 +56,16 @@ assert any(s.backlog_packets for s in d.stats()), d.stats()
 d.teardown(release=True)
 """
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Lab]:
-    """A lab with a host ``a`` that has this checkout; one that is up already is left up."""
-    lab = Lab()
-    began = not lab.is_up
-    if began:
-        lab.up(hosts=1)
-    try:
-        lab.push(["a"])
-        yield lab
-    finally:
-        if began:
-            lab.down()
-
 
 def python(lab: Lab, program: str) -> None:
     lab.ssh("a", ["python3", "-c", program])
 
 
-def test_plug_cases(host: Lab) -> None:
+@pytest.mark.gate
+def test_plug_cases(lab: Lab) -> None:
     """Held and let out exactly per epoch, limits, crashes, strangers: see plug_cases.py."""
-    host.ssh("a", "cat >/tmp/plug_cases.py", stdin=CASES.read_bytes())
-    done = host.ssh("a", "python3 -B /tmp/plug_cases.py", timeout_s=600, check=False)
+    lab.ssh("a", "cat >/tmp/plug_cases.py", stdin=CASES.read_bytes())
+    done = lab.ssh("a", "python3 -B /tmp/plug_cases.py", timeout_s=600, check=False)
     rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
     failed = {row["name"]: row["detail"] for row in rows if not row["ok"]}
     assert not failed, "\n".join(failed.values())
@@ -90,18 +73,18 @@ def test_plug_cases(host: Lab) -> None:
 
 
 @pytest.fixture
-def shut_guest(host: Lab) -> Iterator[GuestPlan]:
+def shut_guest(lab: Lab) -> Iterator[GuestPlan]:
     """A guest whose two vifs come up by our script, as xl.conf's default, with records "shut"."""
     spec = GuestSpec(GUEST, vifs=2, stock_scripts=True)
     numbers = range(FIRST_GUEST, FIRST_GUEST + MAX_GUESTS)  # it may get any of them
     macs = [GuestPlan(GUEST, number, 2).mac(vif) for number in numbers for vif in range(2)]
-    python(host, WRITE.format(macs=macs, bridge=BRIDGE))
-    host.ssh("a", f"echo 'vif.default.script=\"{SCRIPT}\"' >>{XL_CONF}")
+    python(lab, WRITE.format(macs=macs, bridge=BRIDGE))
+    lab.ssh("a", f"echo 'vif.default.script=\"{SCRIPT}\"' >>{XL_CONF}")
     try:
-        yield host.guests.create(spec, "a", wait=False)
+        yield lab.guests.create(spec, "a", wait=False)
     finally:
-        host.ssh("a", f"sed -i '/vif.default.script/d' {XL_CONF}; xl destroy {GUEST}", check=False)
-        python(host, FORGET.format(macs=macs))
+        lab.ssh("a", f"sed -i '/vif.default.script/d' {XL_CONF}; xl destroy {GUEST}", check=False)
+        python(lab, FORGET.format(macs=macs))
 
 
 def hello(lab: Lab, timeout_s: float) -> bool:
@@ -128,33 +111,33 @@ def wait_connected(lab: Lab, domid: int) -> None:
         lab.ssh("a", command, timeout_s=90)
 
 
-def test_a_shut_vif_emits_nothing_until_it_is_opened(host: Lab, shut_guest: GuestPlan) -> None:
-    domid = int(host.ssh("a", f"xl domid {GUEST}").stdout)
-    wait_connected(host, domid)
-    assert not hello(host, 5), "a shut vif let something out"
+def test_a_shut_vif_emits_nothing_until_it_is_opened(lab: Lab, shut_guest: GuestPlan) -> None:
+    domid = int(lab.ssh("a", f"xl domid {GUEST}").stdout)
+    wait_connected(lab, domid)
+    assert not hello(lab, 5), "a shut vif let something out"
     for devid in (0, 1):
-        link = json.loads(host.ssh("a", f"ip -j link show vif{domid}.{devid}").stdout)[0]
+        link = json.loads(lab.ssh("a", f"ip -j link show vif{domid}.{devid}").stdout)[0]
         assert "UP" not in link["flags"], link
         assert "master" not in link, link
     macs = [shut_guest.mac(vif) for vif in range(2)]
-    python(host, OPEN.format(macs=macs, domid=domid))
-    assert hello(host, 30), "an opened vif let nothing out"
-    host.guests.control(GUEST).command("welcome")
+    python(lab, OPEN.format(macs=macs, domid=domid))
+    assert hello(lab, 30), "an opened vif let nothing out"
+    lab.guests.control(GUEST).command("welcome")
 
 
-def test_a_killed_owner_leaves_a_real_guests_output_held(host: Lab) -> None:
+def test_a_killed_owner_leaves_a_real_guests_output_held(lab: Lab) -> None:
     """The driver on real vifs: hold, kill -9, still held; take over, release: it comes."""
-    plan = host.guests.create(GuestSpec("heldvif", vifs=2), "a")
-    domid = int(host.ssh("a", "xl domid heldvif").stdout)
+    plan = lab.guests.create(GuestSpec("heldvif", vifs=2), "a")
+    domid = int(lab.ssh("a", "xl domid heldvif").stdout)
     try:
         vifs = [(f"vif{domid}.{n}", plan.mac(n), n, domid) for n in range(2)]
         program = HOLD_AND_DIE.format(vifs=vifs)
-        died = host.ssh("a", ["python3", "-c", program], check=False, timeout_s=60)
+        died = lab.ssh("a", ["python3", "-c", program], check=False, timeout_s=60)
         assert died.returncode != 0, died
         with pytest.raises(LedgerUnreachable):  # its answers are held
-            host.guests.control("heldvif").command("stat", timeout_s=3)
-        python(host, TAKE_OVER.format(vifs=vifs))
-        host.guests.control("heldvif").command("stat")
-        assert b"ifb" not in host.ssh("a", "ip -d link show").stdout
+            lab.guests.control("heldvif").command("stat", timeout_s=3)
+        python(lab, TAKE_OVER.format(vifs=vifs))
+        lab.guests.control("heldvif").command("stat")
+        assert b"ifb" not in lab.ssh("a", "ip -d link show").stdout
     finally:
-        host.ssh("a", "xl destroy heldvif", check=False)
+        lab.ssh("a", "xl destroy heldvif", check=False)

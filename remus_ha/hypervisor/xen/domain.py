@@ -5,7 +5,9 @@ current Linux guests know) and seen through xenstored's ``@releaseDomain`` watch
 when a domain's life changes.
 """
 
+import contextlib
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 from remus_ha.hypervisor import errors
@@ -39,6 +41,7 @@ class XenDomain(DomainControl):
         self.domid = domid
         self._xc = xc.xc()
         self._xs = xs.xs()
+        self._errors: tuple[type[Exception], ...] = (xc.Error, xs.Error)
         self._shutdown = f"/local/domain/{domid}/control/shutdown"
         if watch:
             self._xs.watch("@releaseDomain", "life")
@@ -64,10 +67,16 @@ class XenDomain(DomainControl):
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
     def request_suspend(self) -> None:
-        self._xs.write("", self._shutdown, "suspend")
+        with self._gone_is_fine():
+            self._xs.write("", self._shutdown, "suspend")
 
     def withdraw_suspend(self) -> bool:
         """A transaction: the guest takes a request by emptying the node."""
+        with self._gone_is_fine():
+            return self._withdraw()
+        return True
+
+    def _withdraw(self) -> bool:
         while True:
             transaction = self._xs.transaction_start()
             taken = self._xs.read(transaction, self._shutdown) != b"suspend"
@@ -78,38 +87,47 @@ class XenDomain(DomainControl):
 
     def resume(self) -> None:
         if self.life() is Life.SUSPENDED:
-            self._xc.domain_resume(self.domid, 1)
+            self.resume_now()
             self.rearm()
 
     def resume_now(self) -> None:
-        self._xc.domain_resume(self.domid, 1)
+        with self._gone_is_fine():
+            self._xc.domain_resume(self.domid, 1)
 
     def rearm(self) -> None:
         """xenstored forgets that it has reported this domain's suspend.
 
         Without this the next one would fire no watch.
         """
-        self._xs.resume_domain(self.domid)
+        with self._gone_is_fine():
+            self._xs.resume_domain(self.domid)
 
     def stop_tracking(self) -> None:
         """Take the domain out of log-dirty mode, whoever left it there."""
-        try:
+        # Xen's refusal means that it was not in that mode, or is gone.
+        with contextlib.suppress(*self._errors):
             self._xc.shadow_control(self.domid, _LOGDIRTY_OFF)
-        except self._xc_error():
-            pass  # it was not in that mode, or is gone
 
-    def _xc_error(self) -> type[Exception]:
-        from xen.lowlevel import xc  # noqa: PLC0415
-
-        return xc.Error  # type: ignore[no-any-return]
+    @contextlib.contextmanager
+    def _gone_is_fine(self) -> Iterator[None]:
+        """A domain may be destroyed at any moment: the next ``life`` tells. Raises CommandFailed."""
+        try:
+            yield
+        except self._errors as e:
+            if self.life() is not Life.GONE:
+                raise errors.CommandFailed(
+                    command=f"control of domain {self.domid}", detail=e
+                ) from e
 
     def pause(self) -> None:
         if self.life() is Life.RUNNING:
-            self._xc.domain_pause(self.domid)
+            with self._gone_is_fine():
+                self._xc.domain_pause(self.domid)
 
     def unpause(self) -> None:
         if self.life() is Life.PAUSED:
-            self._xc.domain_unpause(self.domid)
+            with self._gone_is_fine():
+                self._xc.domain_unpause(self.domid)
 
     def destroy(self) -> None:
         if self.life() is not Life.GONE:

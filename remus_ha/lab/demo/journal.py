@@ -59,7 +59,13 @@ def failover(entries: Sequence[Entry]) -> Failover | None:
     backup = [entry for entry in entries if entry.role == "backup"]
     entered = {entry.step[1]: entry.host_s for entry in backup if entry.step}
     opened = [entry.host_s for entry in backup if entry.text == OPEN]
-    states = ("in_doubt", "restoring", "swapping", "opening")
-    if not opened or any(state not in entered for state in states):
+    try:
+        return Failover(
+            doubt_s=entered["in_doubt"],
+            restoring_s=entered["restoring"],
+            restored_s=entered["swapping"],
+            won_s=entered["opening"],
+            open_s=opened[-1],
+        )
+    except (KeyError, IndexError):
         return None
-    return Failover(*(entered[state] for state in states), opened[-1])

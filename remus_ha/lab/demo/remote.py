@@ -16,9 +16,7 @@ class Dialogue:
 
     def __init__(self, host: Host, command: str) -> None:
         self._host, self._command = host.name, command
-        self._child = host.shell.popen(
-            command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        self._child = host.shell.popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self._rest = b""
 
     def ask(self, line: str, timeout_s: float = 20.0) -> str:
