@@ -1,0 +1,54 @@
+"""``--blackhole``: checkpoints into nothing, as the classic option. Nobody holds a copy.
+
+Stands in for ``remus_ha.checkpoint.peer.Peer``: the stream is read and thrown away by a process of
+its own, and an epoch is "acknowledged" when its mark is sent. UNSAFE, for measuring only.
+"""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+
+from remus_ha.checkpoint.peer import Where
+from remus_ha.loop import Loop
+from remus_ha.stream.credentials import Credentials
+from remus_ha.stream.frames import Hello, Phase, StopReason
+
+
+class Blackhole:
+    """The peer that is not there."""
+
+    def __init__(self, loop: Loop, on_ack: Callable[[int], None]) -> None:
+        self._loop, self._on_ack = loop, on_ack
+        self._drain: subprocess.Popen[bytes] | None = None
+        self.data: socket.socket | None = None
+        self.round_trip_s = 0.0
+
+    def connect(self, where: Where, own: Credentials, hello: Hello) -> None:
+        self.data, theirs = socket.socketpair()
+        with theirs:
+            self._drain = subprocess.Popen(["cat"], stdin=theirs, stdout=subprocess.DEVNULL)
+        self.data.setblocking(False)
+
+    def mark(self, n: int, offset: int) -> None:
+        self._loop.after(0.0, lambda: self._on_ack(n))
+
+    def beat(self, n: int, phase: Phase) -> None:
+        """Nobody listens."""
+
+    def tell_stop(self, reason: StopReason) -> None:
+        """Nobody listens."""
+
+    def silent_s(self) -> float:
+        return 0.0
+
+    @property
+    def heard_at(self) -> float:
+        return time.monotonic()
+
+    def close(self) -> None:
+        """The drain ends at the end of the stream, which the outflow closes."""
+        drain, self._drain = self._drain, None
+        if drain is not None:
+            drain.terminate()
+            drain.wait()
