@@ -89,6 +89,10 @@ def own_script(vif: Vif) -> str:
     return record.original if record else vif.script
 
 
+# What stands for the backup's reply where there is no backup (--blackhole).
+NOWHERE = Reply("", 0, 0, "", "blackhole", "", wall_clock_s=0.0)
+
+
 class Arrangement:
     """One attempt to protect one guest. Raises RemusError all along."""
 
@@ -151,6 +155,8 @@ class Arrangement:
 
     def check_backup(self) -> None:
         """Ask the backup whether it could take the guest; nothing is started there."""
+        if self.wish.blackhole:
+            return
         line = self._run_receiver(self.request(create()), "--check")
         if line != CHECKED:
             parse_reply(line)
@@ -159,9 +165,12 @@ class Arrangement:
         """Start the receiver there and the guest's process here."""
         own = create()
         request = self.request(own)
-        reply = parse_reply(self._run_receiver(request))
+        if self.wish.blackhole:
+            reply = NOWHERE
+        else:
+            reply = parse_reply(self._run_receiver(request))
         skew = abs(reply.wall_clock_s - time.time())
-        if skew > SKEW_S:
+        if skew > SKEW_S and not self.wish.blackhole:
             self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
         self.warnings += reply.warnings
         session = self._session(request, reply)
@@ -209,8 +218,9 @@ class Arrangement:
             control_port=reply.control_port,
             data_port=reply.data_port,
             peer_certificate=reply.certificate,
-            witness=request.witness,
-            witness_entry=wish.witness_entry,
+            witness="none:" if wish.blackhole else request.witness,
+            witness_entry="" if wish.blackhole else wish.witness_entry,
+            blackhole=wish.blackhole,
             netbuf_entry=wish.netbuf_entry,
             interval_ms=wish.interval_ms,
             detect_ms=wish.detect_ms,

@@ -27,7 +27,9 @@ class Blackhole:
     def connect(self, where: Where, own: Credentials, hello: Hello) -> None:
         self.data, theirs = socket.socketpair()
         with theirs:
-            self._drain = subprocess.Popen(["cat"], stdin=theirs, stdout=subprocess.DEVNULL)
+            self._drain = subprocess.Popen(
+                ["cat"], stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+            )
         self.data.setblocking(False)
 
     def mark(self, n: int, offset: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from remus_ha import rundir
 from remus_ha.caretaker import CareLink
+from remus_ha.checkpoint.blackhole import Blackhole
 from remus_ha.checkpoint.epochs import Epochs, Timing, Trouble
 from remus_ha.checkpoint.figures import Figures
 from remus_ha.checkpoint.killpoint import KillPoint
@@ -108,7 +109,9 @@ class Primary:
             self._loop, rundir.control_socket("primary", session.uuid), self._answer
         )
 
-    def _new_peer(self) -> Peer:
+    def _new_peer(self) -> Peer | Blackhole:
+        if self._session.blackhole:
+            return Blackhole(self._loop, self._on_ack)
         return Peer(
             loop=self._loop,
             session=bytes.fromhex(self._session.session),

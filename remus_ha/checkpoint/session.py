@@ -43,6 +43,7 @@ class Session:
     peer_certificate: str  # base64 of DER
     witness: str  # URL
     witness_entry: str  # import path of its driver
+    blackhole: bool
     netbuf_entry: str  # import path of the buffer driver; empty: output is not buffered
     interval_ms: int
     detect_ms: int

@@ -110,7 +110,10 @@ class XenDomain(DomainControl):
 
     @contextlib.contextmanager
     def _gone_is_fine(self) -> Iterator[None]:
-        """A domain may be destroyed at any moment: the next ``life`` tells. Raises CommandFailed."""
+        """A domain may be destroyed at any moment: the next ``life`` tells.
+
+        Raises CommandFailed for one that is still there.
+        """
         try:
             yield
         except self._errors as e:
