@@ -41,6 +41,7 @@ PS, BS, RS = primary.State, backup.State, returning.State
 PE, BE, RE = primary.Event, backup.Event, returning.Event
 
 EVENTS = (PE, BE, RE)
+STREAMING = (PS.PROTECTED, PS.YIELDING)
 COPIES_OF_A_SESSION = (*OWN_COPIES, *HELD_COPIES)
 
 
@@ -202,6 +203,8 @@ class Moves:
             return
         if self.rules.world.doubts:
             yield Move(f"{name}: doubt", lambda d: d.step(h, PE.DOUBT), step_of=h)
+        if world.budget.failovers and state is PS.PROTECTED:
+            yield Move(f"{name}: planned failover", lambda d: _fail_over(d, h), Kind.ACCIDENT, h)
         if copy.kind is CopyKind.LIVE:
             yield from self._epochs(world, h, proc)
         if proc.due and world.net.acks[proc.session] >= proc.epoch:
@@ -212,30 +215,37 @@ class Moves:
                 )
 
     def _epochs(self, world: World, h: int, proc: Proc) -> Iterator[Move]:
-        name = HOSTS[h]
-        if proc.state is PS.SYNCING and proc.epoch < 0:
-            yield Move(f"{name}: suspends, BUFFER, sends epoch 0", lambda d: _cut(d, h, True))
-            if world.budget.plug_failures:
-                yield Move(
-                    f"{name}: suspends, a plug fails, sends epoch 0",
-                    lambda d: _cut(d, h, False),
-                    Kind.ACCIDENT,
-                )
-        elif proc.state is PS.PROTECTED and not proc.due and proc.epoch < LAST_EPOCH:
+        name, epoch = HOSTS[h], proc.epoch + 1
+        if proc.due or epoch > LAST_EPOCH + proc.last or (epoch and proc.state not in STREAMING):
+            return
+        last = ", the last one" if proc.last else ""
+        buffered = epoch == 0 or proc.buffered
+        yield Move(
+            f"{name}: suspends, BUFFER, sends epoch {epoch}{last}", lambda d: _cut(d, h, buffered)
+        )
+        if epoch == 0 and world.budget.plug_failures:
             yield Move(
-                f"{name}: suspends, BUFFER, sends epoch {proc.epoch + 1}",
-                lambda d: _cut(d, h, proc.buffered),
+                f"{name}: suspends, a plug fails, sends epoch 0",
+                lambda d: _cut(d, h, False),
+                Kind.ACCIDENT,
             )
 
     # -- the backup -------------------------------------------------------------------------
 
     def _backup(self, world: World, h: int, proc: Proc) -> Iterator[Move]:
         name, copy = HOSTS[h], world.hosts[h].copy
-        if proc.acking and copy.kind in HELD_COPIES and copy.mem < world.net.sent[proc.session]:
-            yield Move(f"{name}: memory commits epoch {copy.mem + 1}", lambda d: _commit(d, h))
+        if proc.acking and copy.mem < world.net.sent[proc.session]:
+            if copy.kind is CopyKind.INCOMING:
+                yield Move(f"{name}: memory commits epoch {copy.mem + 1}", lambda d: _commit(d, h))
+            elif copy.kind in HELD_COPIES:
+                yield Move(
+                    f"{name}: an epoch is lost on the copy", lambda d: d.step(h, BE.COMMITTED)
+                )
         if proc.state in backup.RECEIVES:
             yield Move(f"{name}: doubt", lambda d: d.step(h, BE.DOUBT), step_of=h)
-        if world.net.stops[h] and proc.state not in backup.ENDS:
+        if world.net.promotes[h] and proc.state is BS.STANDBY:
+            yield Move(f"{name}: asked to promote", lambda d: d.step(h, BE.TOLD_PROMOTE), step_of=h)
+        if world.net.stops[h] and self._handles(BACKUP, proc.state, BE.TOLD_STOP):
             yield Move(
                 f"{name}: a stop message arrives", lambda d: d.step(h, BE.TOLD_STOP), step_of=h
             )
@@ -331,7 +341,7 @@ class Moves:
     def _crash_host(self, d: Draft, h: int) -> None:
         host = d.hosts[h]
         before, losses = d.somewhere(), d.losses
-        sole = self._unpaired(d)
+        sole = self._unprotected(d)
         d.hosts[h] = host._replace(up=False, copy=Copy(), out=Out.SHUT, proc=None)
         d.budget = d.budget._replace(host_crashes=d.budget.host_crashes - 1)
         d.losses += 1
@@ -339,10 +349,14 @@ class Moves:
         if before and not d.somewhere() and not sole and not losses:
             raise Violation("a protected guest did not survive one crash")
 
-    def _unpaired(self, d: Draft) -> bool:
-        """Whether the guest is the host's alone: unprotected by definition."""
+    def _unprotected(self, d: Draft) -> bool:
+        """Whether no crash was promised to be survived: nothing was let out on a copy's strength.
+
+        While a pair is made, output is held and epoch 0 may be the only one: that counts.
+        """
         register = self.rules.registers.values[d.store.register]
-        return register is None or register.kind is not RegisterKind.PAIR
+        paired = register is not None and register.kind is RegisterKind.PAIR
+        return d.need.epoch < 0 and not paired
 
     def _come_back(self, d: Draft, h: int) -> None:
         nonce = d.hosts[h].nonce + 1
@@ -579,12 +593,17 @@ def _unprotect(d: Draft, h: int) -> None:
     d.step(h, PE.UNPROTECT)
 
 
+def _fail_over(d: Draft, h: int) -> None:
+    d.budget = d.budget._replace(failovers=d.budget.failovers - 1)
+    d.step(h, PE.FAIL_OVER)
+
+
 def _acked(d: Draft, h: int, event: Any) -> None:
     proc = d.proc(h)
     if event is PE.FIRST_ACK:
         d.step(h, event, buffered=proc.buffered)
     else:
-        d.step(h, event, outstanding=proc.due)
+        d.step(h, event, outstanding=proc.due, final=proc.last)
 
 
 def _cut(d: Draft, h: int, buffered: bool) -> None:
@@ -595,6 +614,8 @@ def _cut(d: Draft, h: int, buffered: bool) -> None:
     sent[proc.session] = epoch
     d.net = d.net._replace(sent=tuple(sent))
     d.change_proc(h, epoch=epoch, due=True, buffered=buffered)
+    if proc.last:
+        d.change_copy(h, kind=CopyKind.PAUSED)
     if epoch == 0:
         if not buffered:
             d.budget = d.budget._replace(plug_failures=d.budget.plug_failures - 1)

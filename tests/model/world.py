@@ -79,6 +79,7 @@ class Proc(NamedTuple):
     acking: bool = True  # backup: commits and acknowledges
     crashed: bool = False
     told: bool = False  # primary: the guest's end has been stepped
+    last: bool = False  # primary: the next epoch, or the one on its way, is the last one
     opened: int = 0  # returning: highest generation recorded as opened, as last read
 
 
@@ -119,7 +120,7 @@ class Net(NamedTuple):
     flights: frozenset[Flight] = frozenset()
     sent: tuple[int, ...] = ()  # per session: epochs 0..n have been sent
     acks: tuple[int, ...] = ()  # per session: ACK(0)..ACK(n) have been sent
-    stops: tuple[bool, bool] = (False, False)  # a TELL_STOP was sent to host 0, 1
+    stops: tuple[bool, bool] = (True, True)  # a TELL_STOP was sent to host 0, 1
     promotes: tuple[bool, bool] = (False, False)  # a TELL_PROMOTE was sent to host 0, 1
 
 
@@ -142,6 +143,7 @@ class Budget(NamedTuple):
     intents: int = 0
     sessions: int = 1
     rewinds: int = 0
+    failovers: int = 0  # planned ones
 
 
 class Intent(enum.IntEnum):
@@ -165,7 +167,10 @@ class World(NamedTuple):
 
 
 def first_world(budget: Budget) -> World:
-    """The guest runs on A, unprotected; nothing has ever been written to the store."""
+    """The guest runs on A, unprotected; nothing has ever been written to the store.
+
+    A stop message of a session that nobody remembers is on its way to either host.
+    """
     a = Host(True, 0, Copy(CopyKind.LIVE), Out.OPEN, None)
     b = Host(True, 0, Copy(), Out.SHUT, None)
     return World(Store(), (a, b), Net(), Need(), budget, Intent.NOTHING)
@@ -504,7 +509,7 @@ class Draft:
 
     def hold(self, h: int) -> None:
         """The session is over: no more releases; a suspended guest is resumed."""
-        self.change_proc(h, due=False)
+        self.change_proc(h, due=False, last=False)
         if self.hosts[h].copy.kind is CopyKind.PAUSED:
             self.change_copy(h, kind=CopyKind.LIVE)
 
@@ -540,7 +545,8 @@ def _acknowledge(d: Draft, h: int) -> None:
     """ACK(n) for the epoch just committed is on its way."""
     proc, copy = d.proc(h), d.hosts[h].copy
     acks = list(d.net.acks)
-    acks[proc.session] = max(acks[proc.session], copy.mem)
+    lost = copy.kind is not CopyKind.INCOMING  # it came after the copy was let go
+    acks[proc.session] = max(acks[proc.session], copy.mem + lost)
     d.net = d.net._replace(acks=tuple(acks))
 
 
@@ -562,7 +568,7 @@ ACTIONS: tuple[dict[Any, Any], ...] = (
         P.OPEN_OUTPUT: Draft.open_output,
         P.TELL_STOP: Draft.tell_stop,
         P.TELL_PROMOTE: Draft.tell_promote,
-        P.FINAL_EPOCH: _nothing,
+        P.FINAL_EPOCH: lambda d, h: d.change_proc(h, last=True),
         P.PAUSE_GUEST: Draft.pause,
         P.RESUME_GUEST: Draft.resume,
         P.RESTART_GUEST: Draft.restart_guest,
