@@ -131,6 +131,11 @@ class FakeHelper:
             self.complete(0, 0)
         return True
 
+    def stand_still(self) -> None:
+        """Neither ask nor write nor end any more, but for a signal."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pause()
+
     def remus(self, live: bytes, size: int) -> None:
         """Epochs for ever: ``live`` before the first one, then ``size`` octets of its number."""
         self.write(live)
