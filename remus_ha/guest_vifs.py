@@ -1,5 +1,6 @@
 """A protected guest's vifs on one host: recorded as shut, opened on purpose, announced."""
 
+from dataclasses import replace
 from typing import Any
 
 from remus_ha.exceptions import RemusError
@@ -57,6 +58,17 @@ class GuestVifs:
             if record.bridge
         ]
         self._announcer = Announcer(loop, announcements)
+
+    def leave(self, *, our_script: bool) -> None:
+        """The protection is over and the guest lives here.
+
+        Where its configuration names our script by now, that must still know the guest's own.
+        """
+        if not our_script:
+            self.forget()
+            return
+        for record in self._records:
+            records.keep(replace(record, state=records.VifState.OPEN))
 
     def forget(self) -> None:
         """The vifs come up as without us."""

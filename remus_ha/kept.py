@@ -24,6 +24,7 @@ class Kept:
     def ledger(self, me: Identity, peer: Identity, *, same_session: bool) -> Ledger:
         """What the process before knew; ``same_session`` False for a new one."""
         disk: Any = rundir.read_json(self._disk) or {}
+        self._written = disk
         run: Any = (rundir.read_json(self._run) or {}) if same_session else {}
         return Ledger(
             me,
@@ -46,7 +47,7 @@ class Kept:
     def keep(self, ledger: Ledger, memory: Memory | None) -> None:
         """Write down what changed; before any request that rests on it is sent."""
         durable = {"incarnation": ledger.incarnation, "seen": ledger.seen}
-        if self._written is None or durable != self._written:
+        if durable != self._written:
             rundir.write_json_durably(self._disk, durable)
             self._written = durable
         run = {"session": ledger.session, "memory": memory.encode() if memory else None}

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import secrets
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,10 @@ def write_json_durably(path: Path, value: Any) -> None:
             os.close(fd)
 
 
+_FLOCK = struct.Struct("hhxxxxqqixxxx")  # struct flock of 64-bit Linux
+_WRITE_LOCK = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
 class Lock:
     """One process at a time is a guest's process of a role: held until the process ends."""
 
@@ -70,10 +75,15 @@ class Lock:
     def take(self) -> bool:
         """False when another process has it."""
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _WRITE_LOCK)
+        except (BlockingIOError, PermissionError):
             return False
         return True
+
+    def taken(self) -> bool:
+        """Whether somebody has it; only a look, nobody who wants it is disturbed."""
+        answer: bytes = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, _WRITE_LOCK)
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -83,7 +93,7 @@ def is_running(role: str, uuid: str) -> bool:
     """Whether a process of that role lives, answering or not."""
     lock = Lock(role, uuid)
     try:
-        return not lock.take()
+        return lock.taken()
     finally:
         lock.close()
 

@@ -5,6 +5,7 @@ afterwards leaves the guest running and untouched.
 """
 
 import base64
+import copy
 import os
 import secrets
 import shlex
@@ -132,8 +133,10 @@ class Arrangement:
 
     def request(self, own: Credentials) -> Request:
         guest, wish = self.guest, self.wish
-        config = {**guest.config, "c_info": dict(guest.config["c_info"])}
+        config = copy.deepcopy(guest.config)
         config["c_info"].pop("domid", None)
+        for nic, vif in zip(config.get("nics", []), guest.vifs, strict=True):
+            nic["script"] = own_script(vif)
         return Request(
             session=secrets.token_hex(16),
             guest_uuid=guest.uuid,
@@ -228,7 +231,7 @@ class Arrangement:
             on_reboot=create_info.get("on_reboot", "restart"),
             on_crash=create_info.get("on_crash", "destroy"),
             vifs=tuple(SessionVif(v.devid, v.name, v.mac, v.bridge, v.script) for v in guest.vifs),
-            config=guest.config,
+            config=request.config,
             product_version="",
         )
 

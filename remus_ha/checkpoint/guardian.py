@@ -7,6 +7,7 @@ the plugs in the kernel, and starts the process again, which asks the witness wh
 import argparse
 import sys
 
+from remus_ha import rundir
 from remus_ha.caretaker import Caretaker, Ward
 from remus_ha.checkpoint.session import Session
 from remus_ha.hypervisor.xen import paths
@@ -24,6 +25,8 @@ def main() -> int:
     session = Session.load(args.uuid)
 
     def on_loss() -> None:
+        if rundir.is_running("primary", args.uuid):
+            return  # another one protects it: the guest may be suspended for its copy
         domain = XenDomain(session.domid, paths.running_version(), watch=False)
         try:
             domain.resume()

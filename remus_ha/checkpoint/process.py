@@ -37,6 +37,7 @@ from remus_ha.journal import Journal
 from remus_ha.kept import Kept
 from remus_ha.loop import Loop
 from remus_ha.netbuf.base import NetbufDriver
+from remus_ha.netbuf.modes import Mode
 from remus_ha.stream.credentials import Credentials
 from remus_ha.stream.frames import Hello, Phase, Role, StopReason
 from remus_ha.witness.asker import Asker
@@ -87,6 +88,8 @@ class Primary:
         self._savers: Savers | None = None
         self._stream_wanted = False
         self._late_suspend = False
+        self._late_until = 0.0
+        self._restarted = False
         self._clear_at = 0.0
         self._reason = StopReason.ABORTED
         self._detect_s = session.detect_ms / 1e3
@@ -151,14 +154,18 @@ class Primary:
         self._vifs.shut()
         self._decider.feed(Event.RESTART if self._resumes else Event.START)
         self._on_domain(0)
-        while self._decider.state not in _FINAL:
+        while not self._is_over():
             if self._stream_wanted:
                 self._stream_wanted = False
                 self._stream()
             else:
-                self._loop.until(lambda: self._stream_wanted or self._decider.state in _FINAL)
-        self._loop.until(lambda: not self._late_suspend, time.monotonic() + LATE_SUSPEND_S)
+                self._loop.until(lambda: self._stream_wanted or self._is_over())
         return self._finish()
+
+    def _is_over(self) -> bool:
+        """Nothing is left to do, and the guest is not about to suspend with nobody there."""
+        over = self._decider.state in _FINAL
+        return over and (not self._late_suspend or time.monotonic() > self._late_until)
 
     def _finish(self) -> State:
         state = self._decider.state
@@ -253,6 +260,8 @@ class Primary:
             self._loop.watch(stream.fileno(), self._epochs.on_stream)
             self._epochs.run()
         finally:
+            if self._domain.life() is Life.SUSPENDED and self._epochs is not None:
+                self._epochs.asking = False  # it has given itself up already
             self._domain.resume()  # first of all: the rest may take a while
             self._loop.forget(stream.fileno())
             # The pipe's reader has to go on or go away for the helper to end.
@@ -290,6 +299,8 @@ class Primary:
             # It has taken the request and gives itself up any moment: ``_on_domain`` resumes it,
             # and this process does not end before.
             self._late_suspend = True
+            self._late_until = time.monotonic() + LATE_SUSPEND_S
+            self._loop.after(LATE_SUSPEND_S, lambda: None)
 
     def _on_ack(self, n: int) -> None:
         epochs = self._epochs
@@ -393,7 +404,8 @@ class Primary:
             self._abort()
 
     def _open_output(self) -> None:
-        self._buffer.pass_through()
+        if self._buffer.mode is not Mode.ABSENT:
+            self._buffer.pass_through()
 
     def _tell_stop(self) -> None:
         self._peer.tell_stop(self._reason)
@@ -409,6 +421,7 @@ class Primary:
         self._buffer.teardown(release=False)
         try:
             domid = self._xen.create(self._vifs.substituted())
+            self._restarted = True
             self.journal(f"{s.name} was started again as domain {domid}")
             for complaint in self._vifs.open(domid):
                 self.journal(complaint)
@@ -435,7 +448,7 @@ class Primary:
         self._buffer.teardown(release=release)
         self._domain.stop_tracking()
         if mine:
-            self._vifs.forget()
+            self._vifs.leave(our_script=self._restarted)
         session_file = rundir.directory("primary", self._session.uuid) / "session.json"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(session_file)
