@@ -2,7 +2,7 @@
 
 from remus_ha.hotplug.script import SCRIPT, records_of, substitute
 from remus_ha.hotplug.store import VifRecord, VifState, forget, keep, read, records, write
-from remus_ha.hotplug.vifs import device_name, open_vif, shut_vif
+from remus_ha.hotplug.vifs import device_name, open_vif, open_vifs, shut_vif
 
 __all__ = [
     "SCRIPT",
@@ -12,6 +12,7 @@ __all__ = [
     "forget",
     "keep",
     "open_vif",
+    "open_vifs",
     "read",
     "records",
     "records_of",

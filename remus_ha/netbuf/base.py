@@ -57,7 +57,8 @@ class NetbufDriver(abc.ABC):
 
         They pass everything until the first ``postsuspend``; with ``held`` they hold from the
         start. With ``adopt`` buffers that an earlier process of ours left for the same guest are
-        taken over, missing ones made, and all hold: nothing is let out that was not already.
+        taken over, missing ones made, and all hold: nothing is let out that was not already. A vif
+        that is gone is no error then (its domain may be), and is left out.
         """
 
     @abc.abstractmethod
@@ -90,7 +91,7 @@ class NetbufDriver(abc.ABC):
 
     @abc.abstractmethod
     def stats(self) -> tuple[VifStats, ...]:
-        """Fill and losses now, one entry per vif in the order of ``setup``."""
+        """Fill and losses now, one entry per buffered vif in the order of ``setup``."""
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -82,7 +82,9 @@ class PlugDriver(NetbufDriver):
         with Devices() as devices, contextlib.ExitStack() as undo:
             undo.callback(self._use, (), ())
             builder = Builder(devices, self._channel, undo)
-            self._use(vifs, [self._find_or_make(builder, vif, adopt) for vif in vifs])
+            found = {vif: self._find_or_make(builder, vif, adopt) for vif in vifs}
+            there = {vif: port for vif, port in found.items() if port is not None}
+            self._use(tuple(there), tuple(there.values()))
             # A new plug buffers, an adopted one may do anything.
             self._tell(self._buffer if held else self._open)
             for port in self._ports:
@@ -129,7 +131,7 @@ class PlugDriver(NetbufDriver):
     def close(self) -> None:
         self._channel.close()
 
-    def _find_or_make(self, builder: Builder, vif: VifRef, adopt: bool) -> Port:
+    def _find_or_make(self, builder: Builder, vif: VifRef, adopt: bool) -> Port | None:
         lease = Lease(vif=vif.name, guest=self._guest, session=self._session)
         return builder.find_or_make(vif, lease, self._limit_bytes, adopt=adopt)
 

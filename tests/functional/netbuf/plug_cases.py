@@ -443,6 +443,26 @@ def vif_gone(bench: Bench) -> dict[str, object]:
     return {}
 
 
+def taken_over_without_vif(bench: Bench) -> dict[str, object]:
+    """Of a vif that is gone what is left is taken over; where nothing is left it is left out."""
+    first = driver()
+    first.setup(bench.vifs[:3], held=True)
+    marks = bench.send_all(1)[: VIFS * len(KINDS)]
+    sh("ip link del vif7.1 && ip link del vif7.3")
+    first.close()
+    second = driver(session="s2")
+    second.setup(bench.vifs, adopt=True)
+    assert [s.vif for s in second.stats()] == ["vif7.0", "vif7.1", "vif7.2"]
+    bench.drain()  # of vif 3, which nobody had buffered
+    bench.expect_silence()
+    second.pass_through()
+    got = bench.arrivals(len(marks), 2)
+    assert {m.split("/")[1] for m in got} == {"0", "2"}, got
+    second.teardown(release=True)
+    bench.expect_no_trace()
+    return {}
+
+
 def plug_gone(bench: Bench) -> dict[str, object]:
     """A plug that somebody removed is an error of the next hook, and the rest stays held."""
     d = driver()
@@ -618,6 +638,7 @@ CASES: dict[str, Callable[[Bench], dict[str, object]]] = {
         stream,
         discarded,
         vif_gone,
+        taken_over_without_vif,
         plug_gone,
         sweeping,
         segmented_tcp,

@@ -21,7 +21,7 @@ from plug_cases import Bench, expect, sh
 from remus_ha import rundir
 from remus_ha.hotplug import store
 from remus_ha.hotplug.errors import VifNotOpened
-from remus_ha.hotplug.records import device_name, open_vif, shut_vif
+from remus_ha.hotplug.records import device_name, open_vif, open_vifs, shut_vif
 from remus_ha.hotplug.script import SCRIPT
 from remus_ha.hotplug.store import VifRecord, VifState
 from remus_ha.loop import Loop
@@ -149,9 +149,9 @@ def shut_then_open(host: Host) -> None:
     assert device_name(7, 0) == "vif7.0"
     host.send_all(1)
     host.expect_silence()
-    for n, vif in enumerate(host.vifs):
-        open_vif(vif.mac, 7, n)
-        open_vif(vif.mac, 7, n)  # once more changes nothing
+    for _ in range(2):  # the second time changes nothing
+        open_vifs(7, {n: vif.mac for n, vif in enumerate(host.vifs)})
+    for vif in host.vifs:
         assert is_up(vif.name)
         assert facts(vif.name)["master"] == "br0"
         assert store.read(vif.mac).state == VifState.OPEN
@@ -193,6 +193,10 @@ def not_opened(host: Host) -> None:
     host.record(1, original=str(host.root / "absent"))
     e = expect(VifNotOpened, lambda: open_vif(host.vifs[1].mac, 7, 1))
     assert "absent" in str(e)
+    host.record(2)
+    e = expect(VifNotOpened, lambda: open_vifs(7, {n: host.vifs[n].mac for n in range(3)}))
+    assert "nowhere0" in str(e)
+    assert is_up("vif7.2"), "one that cannot be opened kept another shut"
 
 
 def announced(host: Host) -> None:
