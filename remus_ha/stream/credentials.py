@@ -1,7 +1,7 @@
 """Certificates that live as long as a session, and TLS contexts that trust exactly one peer.
 
 Each side makes a key and a self-signed certificate; the two certificates travel as text over the
-channel that starts the receiver (``remus_ha.stream.offer``). From then on a connection is good
+channel that starts the receiver (``remus_ha.receive.request``). From then on a connection is good
 only if the other end holds the key of exactly that certificate: it is the only trust anchor, it
 is compared by fingerprint after the handshake, and TLS 1.3 is the only version. Names and dates
 mean nothing here: hosts' clocks differ, so the certificates are valid from 1970 to 9999.

@@ -15,7 +15,6 @@ from remus_ha.stream import credentials
 from remus_ha.stream.control import accept_control, connect_control
 from remus_ha.stream.errors import HandshakeFailed, PeerClosed, Unreachable, WrongPeer
 from remus_ha.stream.frames import Ack, Stopped
-from remus_ha.stream.offer import offer_line, parse_line
 from remus_ha.stream.tcp import listen
 
 from .peers import DEADLINE_S, Background, Session, receive
@@ -178,13 +177,12 @@ import sys, time
 from remus_ha.stream import credentials
 from remus_ha.stream.control import accept_control
 from remus_ha.stream.frames import Ack
-from remus_ha.stream.offer import offer_line, parse_line
 from remus_ha.stream.tcp import listen
 own, listener = credentials.create(), listen("127.0.0.1")
 print(time.gmtime().tm_year, flush=True)
-print(offer_line(own, listener.getsockname()[1]), end="", flush=True)
-peer = parse_line(sys.stdin.readline())
-channel = accept_control(listener, credentials.server_context(own, peer.certificate), 10)
+print(listener.getsockname()[1], credentials.encode_certificate(own.certificate), flush=True)
+peer = credentials.decode_certificate(sys.stdin.readline().strip())
+channel = accept_control(listener, credentials.server_context(own, peer), 10)
 channel.send(Ack(bytes(16), 7))
 sys.stdin.readline()
 channel.close()
@@ -206,11 +204,11 @@ def test_clocks_do_not_matter(year: int) -> None:
     assert backup.stdout is not None
     try:
         assert backup.stdout.readline() == f"{year}\n"
-        offer = parse_line(backup.stdout.readline())
-        backup.stdin.write(offer_line(own))
+        port, certificate = backup.stdout.readline().split()
+        backup.stdin.write(credentials.encode_certificate(own.certificate) + "\n")
         backup.stdin.flush()
-        context = credentials.client_context(own, offer.certificate)
-        channel = connect_control(("127.0.0.1", offer.port), context, DEADLINE_S)
+        context = credentials.client_context(own, credentials.decode_certificate(certificate))
+        channel = connect_control(("127.0.0.1", int(port)), context, DEADLINE_S)
         assert receive(channel, 1) == [Ack(bytes(16), 7)]
         backup.stdin.write("\n")
         backup.stdin.close()
