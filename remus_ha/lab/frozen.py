@@ -16,7 +16,7 @@ from remus_ha.lab.boot import wait_ready
 from remus_ha.lab.host import Host
 from remus_ha.lab.image import Images
 from remus_ha.lab.network import Network
-from remus_ha.lab.plan import HostPlan
+from remus_ha.lab.plan import HostPlan, Link, outside_mac
 from remus_ha.lab.progress import Progress
 from remus_ha.lab.qemu import Frozen, HostFiles, Machine, command
 from remus_ha.lab.run import run
@@ -62,14 +62,18 @@ def ensure(
 
 
 def _words(hosts: Sequence[HostPlan], machine: Machine, images: Images) -> list[str]:
-    """Everything that QEMU is told; the images' directories are named by their content."""
+    """Everything that QEMU is told and who is in the network of the frozen hosts.
+
+    The images' directories are named by their content.
+    """
     names = [host.name for host in hosts]
     files = HostFiles(Path("run"), Path("disk"))
-    return [
+    words = [
         word
         for host in hosts
         for word in command(host, names, machine, images, files, console_fd=0)
     ]
+    return words + [outside_mac(link) for link in Link]
 
 
 def _freeze(place: Path, plans: Sequence[HostPlan], machine: Machine, images: Images) -> None:

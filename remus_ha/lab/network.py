@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from remus_ha.lab.errors import BadValue
-from remus_ha.lab.plan import HostPlan, Link, outside_addresses
+from remus_ha.lab.plan import HostPlan, Link, outside_addresses, outside_mac
 from remus_ha.lab.run import run
 
 _CLONE_NEWNET = 0x40000000
@@ -58,7 +58,7 @@ class Network:
         run(["ip", "netns", "add", self.name])
         lines = ["link set lo up"]
         for link in Link:
-            lines += _bridge(link)
+            lines += [*_bridge(link), f"link set {link} address {outside_mac(link)}"]
             lines += [f"addr add {a} dev {link} {_nodad(a)}" for a in outside_addresses(link)]
             for host in hosts:
                 lines += _cable(host, link)

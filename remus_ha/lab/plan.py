@@ -87,6 +87,11 @@ def guest_prefix(vif: int) -> str:
     return "fd00:99" if vif == 0 else f"fd00:99:{vif}"
 
 
+def outside_mac(link: Link) -> str:
+    """The machine's own MAC on ``link``; always the same, as frozen hosts remember it."""
+    return f"52:54:00:{link.net}:00:fe"
+
+
 def outside_addresses(link: Link) -> list[str]:
     """The machine's own addresses on ``link``, with their prefix lengths."""
     addresses = [f"10.{link.net}.0.{OUTSIDE}/24", f"fd00:{link.net}::{OUTSIDE}/64"]

@@ -1,4 +1,4 @@
-"""The picture: what the clients saw above, epochs and pauses below, on one time axis."""
+"""The picture: what the clients saw above, epochs and the failover below, on one time axis."""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,18 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from remus_ha.lab.demo import figures
 from remus_ha.lab.demo.figures import Checkpoint, Observed, Report
+from remus_ha.lab.demo.phases import phases
 
 _COLOURS = ("#1f77b4", "#2ca02c", "#9467bd")
 _MARKERS = ("o", "s", "^")
 _CUT, _DOUBT, _OPEN = "#c62828", "#ef6c00", "#2e7d32"
-_BEFORE_S, _AFTER_S = 12.0, 10.0
+_PHASES = ("#bdbdbd", "#ef9a9a", "#ffcc80", "#90caf9", "#ffcc80", "#a5d6a7", "#c5e1a5")
+_BEFORE_S, _AFTER_S = 10.0, 10.0
+_HALO = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 
 
 def draw(seen: Observed, report: Report, file: Path) -> None:
@@ -24,23 +28,23 @@ def draw(seen: Observed, report: Report, file: Path) -> None:
         2, 1, sharex=True, figsize=(13, 8.5), height_ratios=(3, 2), layout="constrained"
     )
     _draw_answers(above, seen, report)
-    _draw_epochs(below, seen)
-    for panel in (above, below):
-        _mark(panel, seen)
-        panel.grid(True, which="major", alpha=0.25)
+    _draw_epochs(below, seen, report)
+    _draw_phases(below, seen)
+    _mark(above, seen, labels=True)
+    _mark(below, seen, labels=False)
     above.set_xlim(-_BEFORE_S, min(_AFTER_S, seen.ended_s - seen.cut_s))
     below.set_xlabel("seconds from the power cut of the primary host")
-    figure.suptitle(_title(seen, report), fontsize=14)
+    figure.suptitle(_title(seen, report), fontsize=15)
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
 
 def _title(seen: Observed, report: Report) -> str:
-    fate = f"goes on on host {seen.home}" if report.guest_survived else "is lost"
-    return (
-        f"A protected guest's host loses power: the guest {fate} after "
-        f"{report.silence_ms / 1e3:.2f} s, {report.acknowledged_lost} acknowledged requests lost"
-    )
+    lost = f"{report.acknowledged_lost} acknowledged requests lost"
+    if not report.guest_survived:
+        return f"A protected guest's host loses power: the guest is lost, {lost}"
+    after = f"after {report.silence_ms / 1e3:.1f} s"
+    return f"A protected guest's host loses power: it goes on on host {seen.home} {after}, {lost}"
 
 
 def _draw_answers(panel: Any, seen: Observed, report: Report) -> None:
@@ -56,46 +60,59 @@ def _draw_answers(panel: Any, seen: Observed, report: Report) -> None:
             color=colour,
             label=client.label,
         )
-    start_s, end_s = (
-        m - seen.cut_s for m in figures.silence(seen.clients, seen.cut_s, seen.ended_s)
-    )
-    panel.axvspan(start_s, end_s, color=_CUT, alpha=0.08)
-    panel.set_yscale("log")
-    panel.set_ylabel("answer's latency (ms, logarithmic)")
+    unprotected = figures.latency_ms(seen.clients, seen.unprotected_s)
+    if unprotected is not None:
+        label = f"median before protection: {unprotected.median:.1f} ms"
+        panel.axhline(unprotected.median, color="#616161", linestyle="--", label=label)
+    _scale_latency(panel)
+    _draw_silence(panel, seen, report)
     panel.set_title("Outside clients: every dot is an answer", loc="left", fontsize=11)
     panel.legend(loc="lower left", framealpha=0.9)
-    panel.text(
-        (start_s + end_s) / 2,
-        0.04,
-        f"silence\n{report.silence_ms:.0f} ms",
-        transform=panel.get_xaxis_transform(),
-        ha="center",
-        va="bottom",
-        color=_CUT,
-    )
 
 
-def _draw_epochs(panel: Any, seen: Observed) -> None:
-    epochs = seen.checkpoints
+def _scale_latency(panel: Any) -> None:
+    panel.set_yscale("log")
+    panel.set_ylim(1, 20_000)
+    panel.yaxis.set_major_locator(FixedLocator([1, 10, 100, 1000, 10_000]))
+    panel.yaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_formatter(FuncFormatter(_duration))
+    panel.set_ylabel("from request to answer")
+    panel.grid(True, alpha=0.25)
+
+
+def _duration(ms: float, _position: int) -> str:
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.0f} s"
+
+
+def _draw_silence(panel: Any, seen: Observed, report: Report) -> None:
+    silence = figures.silence(seen.clients, seen.cut_s, seen.ended_s)
+    start, end = (moment_s - seen.cut_s for moment_s in silence)
+    panel.axvspan(start, end, color=_CUT, alpha=0.07)
+    arrow = {"arrowstyle": "<->", "color": _CUT, "shrinkA": 0, "shrinkB": 0}
+    panel.annotate("", (start, 30), (end, 30), arrowprops=arrow)
+    text = f"no answer for {report.silence_ms:.0f} ms"
+    panel.text((start + end) / 2, 30, text, color=_CUT, ha="center", va="center", bbox=_HALO)
+
+
+def _draw_epochs(panel: Any, seen: Observed, report: Report) -> None:
+    epochs = [c for c in seen.checkpoints if c.suspended_s - seen.cut_s >= -_BEFORE_S]
     at = [c.suspended_s - seen.cut_s for c in epochs]
+    median = f", median {report.pause_ms.median:.0f} ms" if report.pause_ms else ""
     panel.bar(
         at,
         [c.pause_ms for c in epochs],
-        width=0.06,
+        width=0.07,
         color="#455a64",
-        label="pause: the guest stands still",
+        label=f"pause: the guest stands still{median}",
     )
-    panel.plot(
-        at,
-        [_held_ms(c) for c in epochs],
-        ".",
-        color="#f9a825",
-        markersize=7,
-        label="from suspension to acknowledgement: output held",
-    )
-    panel.set_ylim(bottom=0)
+    held = [_held_ms(c) for c in epochs]
+    label = "from suspension to acknowledgement"
+    panel.plot(at, held, ".", color="#f9a825", markersize=8, label=label)
+    panel.set_ylim(0, 1.45 * max(held, default=100))
     panel.set_ylabel("milliseconds")
-    panel.set_title("Checkpoints: every bar is an epoch", loc="left", fontsize=11)
+    title = f"Checkpoints: every bar is an epoch, {report.checkpoints_per_s:.1f} a second"
+    panel.set_title(title, loc="left", fontsize=11)
+    panel.grid(True, alpha=0.25)
     panel.legend(loc="upper left", framealpha=0.9)
 
 
@@ -103,23 +120,33 @@ def _held_ms(epoch: Checkpoint) -> float:
     return (epoch.acked_s - epoch.suspended_s) * 1e3
 
 
-def _mark(panel: Any, seen: Observed) -> None:
+def _draw_phases(panel: Any, seen: Observed) -> None:
+    """The silence as a staircase of bars, the first phase on top."""
+    found = phases(seen)
+    for row, (phase, colour) in enumerate(zip(found, _PHASES, strict=False)):
+        start, end = phase.start_s - seen.cut_s, phase.end_s - seen.cut_s
+        top = 0.93 - row * 0.13
+        axes = panel.get_xaxis_transform()
+        panel.fill_between([start, end], top - 0.1, top, color=colour, transform=axes, zorder=2)
+        panel.text(
+            end,
+            top - 0.05,
+            f" {phase.name} {phase.length_ms:.0f} ms",
+            transform=axes,
+            va="center",
+            fontsize=10,
+            zorder=4,
+        )
+
+
+def _mark(panel: Any, seen: Observed, *, labels: bool) -> None:
     marks = [(0.0, _CUT, "power cut")]
     if seen.failover is not None:
-        marks += [
-            (seen.failover.doubt_s - seen.cut_s, _DOUBT, "in doubt"),
-            (seen.failover.open_s - seen.cut_s, _OPEN, "open on b"),
-        ]
+        marks.append((seen.failover.doubt_s - seen.cut_s, _DOUBT, "in doubt"))
+        marks.append((seen.failover.open_s - seen.cut_s, _OPEN, f"open on {seen.home}"))
     for at, colour, text in marks:
-        panel.axvline(at, color=colour, linewidth=1.5)
-        panel.text(
-            at,
-            1.0,
-            f" {text} ",
-            transform=panel.get_xaxis_transform(),
-            color=colour,
-            rotation=90,
-            va="top",
-            ha="right",
-            fontsize=9,
-        )
+        panel.axvline(at, color=colour, linewidth=1.5, zorder=1)
+        if labels:
+            axes = panel.get_xaxis_transform()
+            panel.text(at, 0.97, text, color=colour, transform=axes, va="top", ha="center",
+                       bbox=_HALO)  # fmt: skip

@@ -3,7 +3,6 @@
 Nothing is judged here: ``Story.run`` returns what was seen, whatever that was.
 """
 
-import itertools
 import json
 import shlex
 import threading
@@ -40,7 +39,7 @@ class Script:
     protected_s: float = 20.0
     afterwards_s: float = 10.0
     interval_ms: int = 200
-    detect_ms: int = 1000
+    detect_ms: int = 2000
     rate_per_s: float = 25.0
 
 
@@ -213,18 +212,20 @@ class Story:
             fate = self._news.wait_for(lambda: failover(self._entries), deadline - time.monotonic())
         for label, client in self._clients:
             try:
-                self._tell_first_answer(label, client, cut_s, deadline)
+                client.wait_answer(cut_s, max(0.0, deadline - time.monotonic()))
             except TimedOut as error:
                 self._tell_client(label, f"no answer any more: {error}")
+        self._tell_first_answers(cut_s)
         return fate.moved(self._clocks[BACKUP].offset.wall_s) if fate else None
 
-    def _tell_first_answer(
-        self, label: str, client: LedgerClient, cut_s: float, deadline: float
-    ) -> None:
-        client.wait_answer(cut_s, max(0.0, deadline - time.monotonic()))
-        answered = sorted(e.answered_s for e in client.history() if e.answered_s is not None)
-        _, first_s = max(itertools.pairwise(answered), key=lambda pair: pair[1] - pair[0])
-        self._tell_client(label, "answers again", first_s)
+    def _tell_first_answers(self, cut_s: float) -> None:
+        firsts = []
+        for client in self._seen_by_clients():
+            last_s, first_s = figures.silence([client], cut_s, time.monotonic())
+            if first_s in client.answered_s:
+                firsts.append((first_s, client.label, first_s - last_s))
+        for first_s, label, silent_s in sorted(firsts):
+            self._tell_client(label, f"answers again after {silent_s * 1e3:.0f} ms", first_s)
 
     def _watch_afterwards(self, alive: bool) -> None:
         if not alive:
@@ -234,13 +235,11 @@ class Story:
         self._tell_latency(f"on host {BACKUP}", start_s, time.monotonic())
 
     def _stop_clients(self) -> tuple[Client, ...]:
-        found = []
         for label, client in self._clients:
             verdict = client.stop()
-            found.append(Client(label, tuple(client.history()), verdict))
             state = "whole" if verdict.connections_survived else "BROKEN"
             self._tell_client(label, f"{verdict.answers} of {verdict.sent} answered, {state}")
-        return tuple(found)
+        return self._seen_by_clients()
 
     def _committed(self) -> int:
         known: list[dict[str, Any]] = json.loads(self._remus(BACKUP, "status", "--json"))
@@ -259,13 +258,16 @@ class Story:
         self._timeline.say("client", f"{label}: {text}", at_s)
 
     def _tell_latency(self, when: str, start_s: float, end_s: float) -> None:
-        clients = [
-            Client(label, tuple(client.history()), client.report())
-            for label, client in self._clients
-        ]
+        clients = self._seen_by_clients()
         latency = figures.latency_ms(clients, (start_s, end_s))
         if latency is not None:
             self._timeline.say(
                 "client",
                 f"{when}: answers take {latency.median:.1f} ms (95 %: {latency.p95:.1f} ms)",
             )
+
+    def _seen_by_clients(self) -> tuple[Client, ...]:
+        return tuple(
+            Client(label, tuple(client.history()), client.report())
+            for label, client in self._clients
+        )

@@ -2,21 +2,20 @@
 
 from remus_ha.lab.demo import figures
 from remus_ha.lab.demo.figures import Client, Observed, Report, Spread
+from remus_ha.lab.demo.phases import phases
 
 _RULE = "-" * 72
 
 
 def render(seen: Observed, report: Report) -> str:
-    """Lines of figures, then a line per client."""
+    """Lines of figures, the silence by its phases, then a line per client."""
     rows = [
         ("guest survived", _yes(report.guest_survived), f"runs on host {seen.home}"),
         ("connections survived", _yes(report.connections_survived), ""),
         ("acknowledged and lost", str(report.acknowledged_lost), "requests"),
         ("answers that went back", str(report.went_back), ""),
-        ("silence", _ms(report.silence_ms), "nobody gets any answer"),
-        ("  detection", _ms(report.detection_ms), f"± {seen.clock_error_ms:.0f} ms, from the cut"),
-        ("  decision", _ms(report.decision_ms), "read the witness, swap"),
-        ("  restore", _ms(report.restore_ms), "from end of file to a running copy"),
+        ("silence", _ms(report.silence_ms), "no client gets any answer; of this"),
+        *((f"  {p.name}", _ms(p.length_ms), p.remark) for p in phases(seen)),
         ("checkpoints", str(report.checkpoints), f"{report.checkpoints_per_s:.1f} a second"),
         ("pause", _spread(report.pause_ms), "per checkpoint"),
         ("added latency", _spread(report.added_latency_ms), "protected less unprotected"),
