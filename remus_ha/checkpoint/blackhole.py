@@ -49,7 +49,11 @@ class Blackhole:
         return time.monotonic()
 
     def close(self) -> None:
-        """The drain ends at the end of the stream, which the outflow closes."""
+        """Idempotent."""
+        data, self.data = self.data, None
+        if data is not None:
+            self._loop.forget(data.fileno())
+            data.close()
         drain, self._drain = self._drain, None
         if drain is not None:
             drain.terminate()

@@ -92,13 +92,12 @@ class Outflow:
             self._loop.watch(self._pipe, self._on_ready, READ)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Idempotent. The socket stays open: its end would tell the backup more than is known."""
         if self._pipe < 0:
             return
         self.hold()
         os.close(self._pipe)
         self.close_write_end()
-        self._sock.close()
         self._pipe = -1
 
     def close_write_end(self) -> None:

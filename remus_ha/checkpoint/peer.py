@@ -147,7 +147,11 @@ class Peer:
         return time.monotonic() - self.heard_at
 
     def close(self) -> None:
-        """Idempotent. The data socket belongs to whoever took ``data``."""
+        """End both connections. Idempotent."""
+        data, self.data = self.data, None
+        if data is not None:
+            self._loop.forget(data.fileno())
+            data.close()
         channel, self._channel = self._channel, None
         if channel is not None:
             self._loop.forget(channel.fileno())

@@ -54,6 +54,8 @@ _STOP_REASONS = {
 _FINAL = (*primary.ENDS, State.ALONE)
 _COPY_S = 10.0
 LATE_SUSPEND_S = 60.0
+INTENT_S = 10.0
+_INTENT = (State.RETURNING, State.RETURNED, State.REBOOTING, State.REBOOTED, State.ENDING)
 SAVER_S = 0.2  # how long a started save helper may take to show its arguments
 HELD = "held"  # a Trouble's reason when the table itself ended the session
 
@@ -89,6 +91,7 @@ class Primary:
         self._stream_wanted = False
         self._late_suspend = False
         self._late_until = 0.0
+        self._intent_since = time.monotonic()
         self._restarted = False
         self._clear_at = 0.0
         self._reason = StopReason.ABORTED
@@ -186,6 +189,7 @@ class Primary:
         self._link.beat()
         epochs = self._epochs
         if epochs is None:
+            self._beat_while_ending()
             return
         self._peer.beat(epochs.marked, self._phase())
         if self._outflow is not None:
@@ -194,6 +198,17 @@ class Primary:
             epochs.fail(Trouble(f"nothing heard of the backup for {self._peer.silent_s():.2f} s"))
         elif epochs.outstanding() is not None and self._unacknowledged_s() > self._detect_s:
             epochs.fail(Trouble(f"no acknowledgement of epoch {epochs.marked}"))
+
+    def _beat_while_ending(self) -> None:
+        """The backup need not doubt while an intent is on its way to the register (W7).
+
+        A guest that is to go on here is not held back for ever: after a while the backup may ask.
+        """
+        state = self._decider.state
+        if state not in _INTENT:
+            self._intent_since = time.monotonic()
+        elif state is State.ENDING or time.monotonic() < self._intent_since + INTENT_S:
+            self._peer.beat(0, Phase.RUNNING)
 
     def _unacknowledged_s(self) -> float:
         """How long an epoch has been without acknowledgement or progress on its way."""
