@@ -1,0 +1,140 @@
+"""One protection of one guest in the lab, with both sides' logs followed from the beginning."""
+
+import json
+import shlex
+import subprocess
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from remus_ha.lab.errors import RemoteFailed
+from tests.lab.support.follow import Follower
+from tests.lab.support.stage import WITNESS, Guest, Stage
+
+PROTECT_S = 120.0
+DECIDE_S = 60.0
+DETECT_MS = 3000
+
+# The lines with which the two roles' processes end.
+ENDS = r" ends as (\w+)"
+
+
+class Protection:
+    """``remus-ha protect --detach`` on entering; on leaving only the logs are let go.
+
+    ``environment`` is put before the command (``REMUS_HA_KILLPOINT=…``); ``options`` are words of
+    the command line. With ``detach=False`` the command stays (``foreground``). With
+    ``start=False`` only the logs are followed; ``command`` is for the story to run.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        guest: Guest,
+        *options: str,
+        detect_ms: int = DETECT_MS,
+        environment: str = "",
+        detach: bool = True,
+        start: bool = True,
+        witness: str = WITNESS,
+    ) -> None:
+        self.stage, self.guest = stage, guest
+        self.primary, self.backup = guest.host, guest.other
+        self._stack = ExitStack()
+        words = ["remus-ha", "protect", "--detect", str(detect_ms), *options]
+        words += ["--detach"] if detach else []
+        words += ["--witness", witness] if witness else []
+        words += [guest.name, self.backup]
+        setting = f"export {environment}; " if environment else ""
+        self.command = f"{setting}exec {shlex.join(words)}"
+        self._detach, self._start = detach, start
+        self.foreground: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Protection":
+        primary, backup = self.stage.host(self.primary), self.stage.host(self.backup)
+        uuid = self.guest.uuid
+        logs = "/var/log/remus-ha"
+        self.log_primary = Follower(primary, f"{logs}/primary-{uuid}.log")
+        self.log_backup = Follower(backup, f"{logs}/backup-{uuid}.log")
+        self._stack.enter_context(self.log_primary)
+        self._stack.enter_context(self.log_backup)
+        try:
+            if not self._start:
+                pass
+            elif self._detach:
+                primary.shell.run(self.command, timeout_s=PROTECT_S)
+            else:
+                self.foreground = primary.shell.popen(self.command)
+                self.log_primary.wait(r"pairing -> protected", PROTECT_S)
+        except BaseException:
+            self.show()
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.show()
+        if self.foreground is not None and self.foreground.poll() is None:
+            self.foreground.kill()
+            self.foreground.wait()
+        self._stack.close()
+
+    def show(self) -> None:
+        """Print both logs (pytest shows them when a story fails)."""
+        for log in (self.log_primary, self.log_backup):
+            print(f"--- {log.host.name} {log.path}")
+            print("\n".join(log.lines[-60:]))
+
+    # -- what the two sides say
+
+    def status(self, host: str) -> dict[str, Any]:
+        """This guest's entry of ``remus-ha status --json``; empty without one."""
+        return status(self.stage, host, self.guest.uuid)
+
+    def wait_alone(self, timeout_s: float = DECIDE_S) -> None:
+        """Until the primary has ended the session and the guest goes on there."""
+        self.log_primary.wait(r" ends as alone", timeout_s)
+
+    def wait_failed_over(self, timeout_s: float = DECIDE_S) -> None:
+        """Until the copy is the guest."""
+        self.log_backup.wait(r" ends as alive", timeout_s)
+        self.stage.moved(self.guest, self.backup)
+
+    def unprotect(self) -> None:
+        """End it; both sides have ended when this returns."""
+        self.stage.host(self.primary).shell.run(["remus-ha", "unprotect", self.guest.name])
+        self.log_primary.wait(ENDS)
+        self.log_backup.wait(ENDS)
+
+    def wait_checkpoints(self, count: int, timeout_s: float = 60.0) -> None:
+        """Until ``count`` more epochs are acknowledged."""
+        deadline = time.monotonic() + timeout_s
+        first = self.status(self.primary)["acked"]
+        while (now := self.status(self.primary)["acked"]) < first + count:
+            assert time.monotonic() < deadline, f"only epoch {now} after {first}"
+
+
+def status(stage: Stage, host: str, uuid: str) -> dict[str, Any]:
+    """A guest's entry of ``remus-ha status --json`` on ``host``; empty without one."""
+    told = json.loads(stage.host(host).shell.text("remus-ha status --json"))
+    found = [entry for entry in told if entry["uuid"] == uuid]
+    assert len(found) <= 1, found
+    return dict(found[0]) if found else {}
+
+
+def refused(stage: Stage, host: str, command: str) -> str:
+    """What a command that must fail with status 1 says on standard error."""
+    try:
+        stage.host(host).shell.run(command, timeout_s=PROTECT_S)
+    except RemoteFailed as error:
+        said = str(error)
+        assert "status 1" in said, said
+        return said
+    raise AssertionError(f"'{command}' on {host} should have been refused")

@@ -1,0 +1,67 @@
+"""The stories' own judges: they find what they are there to find."""
+
+import struct
+
+import pytest
+
+from remus_ha.lab.pcap import Frame
+from tests.lab.support.output_commit import Moment, Seen, judge
+from tests.lab.support.wire import Sighting, turns
+
+pytestmark = pytest.mark.gate
+
+MAC = bytes.fromhex("00163e000032")
+
+
+def frame(seq: int, at_s: float = 0.0) -> Frame:
+    record = struct.pack(">4sBBxxQQ", b"RHA1", 1, 0, seq, 10 * seq)
+    return Frame(at_s, b"\xff" * 6 + MAC + b"\x08\x06" + bytes(28) + record)
+
+
+def sightings(text: str) -> list[Sighting]:
+    """Words such as ``a7``: host and chatter number, a tenth of a second apart."""
+    words = enumerate(text.split())
+    return [Sighting(word[0], frame(int(word[1:]), i / 10)) for i, word in words]
+
+
+class TestTurns:
+    @pytest.mark.parametrize(
+        ("seen", "hosts"),
+        [
+            ("a1 a2 a3", "a"),
+            ("a1 a2 a3 b3 b4 b5", "ab"),
+            ("a1 a2 a3 b4 a3 b5", "ab"),  # a straggler of an epoch that both hold
+            ("a1 a2 b3 b4 a5 a6", "aba"),
+            ("a1 a2 b2 a3 b3 a4 b4", "ababab"),  # two living copies
+        ],
+    )
+    def test_new_output_begins_a_turn(self, seen: str, hosts: str) -> None:
+        assert "".join(turn.host for turn in turns(sightings(seen))) == hosts
+
+
+class TestOutputCommit:
+    EPOCHS = [Moment(n, resumed_s=float(n), acked_s=n + 0.3) for n in range(1, 6)]
+
+    @staticmethod
+    def seen(*times_s: float) -> list[Seen]:
+        return [Seen(at_s, frame(seq)) for seq, at_s in enumerate(times_s, 1)]
+
+    def test_a_frame_may_leave_when_its_epoch_is_acknowledged(self) -> None:
+        verdict = judge(self.seen(1.5, 2.5), self.seen(2.31, 3.31), self.EPOCHS)
+        assert (verdict.judged, verdict.early, verdict.unknown) == ({"arp": 2}, [], 0)
+
+    def test_a_frame_that_leaves_before_is_early(self) -> None:
+        verdict = judge(self.seen(1.5), self.seen(2.29), self.EPOCHS)
+        assert [(early.kind, early.n) for early in verdict.early] == [("arp", 2)]
+
+    def test_the_release_of_the_epoch_before_is_early_too(self) -> None:
+        verdict = judge(self.seen(2.1), self.seen(2.35), self.EPOCHS)
+        assert [early.n for early in verdict.early] == [3]
+
+    def test_a_frame_that_nobody_saw_coming_is_unknown(self) -> None:
+        verdict = judge([], self.seen(2.0), self.EPOCHS)
+        assert (verdict.judged, verdict.unknown) == ({}, 1)
+
+    def test_frames_outside_the_observed_epochs_are_not_judged(self) -> None:
+        verdict = judge(self.seen(0.5, 5.5), self.seen(0.6, 5.6), self.EPOCHS)
+        assert (verdict.judged, verdict.early) == ({}, [])
