@@ -40,7 +40,7 @@ class TestTurns:
 
 
 class TestOutputCommit:
-    EPOCHS = [Moment(n, resumed_s=float(n), acked_s=n + 0.3) for n in range(1, 6)]
+    EPOCHS = tuple(Moment(n, resumed_s=float(n), acked_s=n + 0.3) for n in range(1, 6))
 
     @staticmethod
     def seen(*times_s: float) -> list[Seen]:
