@@ -87,6 +87,12 @@ class Checkout:
             )
         self._fill_metadata(packages / "remus_ha-0.dist-info")
         self._fill_scripts(tree / "usr" / "bin")
+        self._fill_xl_conf(tree / "etc" / "xen" / "xl.conf")
+
+    def _fill_xl_conf(self, path: Path) -> None:
+        """As the documentation recommends: what has no script of its own gets the product's."""
+        path.parent.mkdir(parents=True)
+        path.write_text(f'vif.default.script="/{_PACKAGES}/remus_ha/hotplug/vif-remus"\n')
 
     def _entry_points(self) -> dict[str, dict[str, str]]:
         """The entry points of setup.cfg: group, name, ``module:attribute``."""

@@ -7,7 +7,7 @@ from remus_ha.lab.plan import GuestPlan
 
 KERNEL = "/lab/vmlinux"
 INITRD = "/lab/guest.img"
-FAST_VIF_SCRIPT = "/lab/vif-fast"
+STOCK_VIF_SCRIPT = "vif-bridge"
 BRIDGE = "xenbr0"
 
 
@@ -59,5 +59,6 @@ def _command_line(spec: GuestSpec, plan: GuestPlan) -> str:
 
 
 def _vif(plan: GuestPlan, vif: int, stock: bool) -> str:
-    script = [] if stock else [f"script={FAST_VIF_SCRIPT}"]
+    # Without a name it is xl.conf's default, which ``push`` sets to the product's own.
+    script = [f"script={STOCK_VIF_SCRIPT}"] if stock else []
     return ",".join([f"mac={plan.mac(vif)}", f"bridge={BRIDGE}", *script])

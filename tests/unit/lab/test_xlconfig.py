@@ -28,11 +28,11 @@ def test_the_guest_learns_its_name_number_and_load() -> None:
 def test_each_vif_has_a_mac_and_the_quick_script() -> None:
     vifs = settings(GuestSpec("web", vifs=2))["vif"]
     assert vifs == [
-        "mac=00:16:3e:00:00:33,bridge=xenbr0,script=/lab/vif-fast",
-        "mac=00:16:3e:00:01:33,bridge=xenbr0,script=/lab/vif-fast",
+        "mac=00:16:3e:00:00:33,bridge=xenbr0",
+        "mac=00:16:3e:00:01:33,bridge=xenbr0",
     ]
 
 
-def test_stock_scripts_name_no_script() -> None:
+def test_stock_scripts_are_named() -> None:
     vifs = settings(GuestSpec("web", stock_scripts=True))["vif"]
-    assert vifs == ["mac=00:16:3e:00:00:33,bridge=xenbr0"]
+    assert vifs == ["mac=00:16:3e:00:00:33,bridge=xenbr0,script=vif-bridge"]
