@@ -23,6 +23,13 @@ def directory(role: str, uuid: str) -> Path:
     return ROOT / role / uuid
 
 
+def forget(role: str, uuid: str) -> None:
+    """Remove everything of a session but its result."""
+    for path in directory(role, uuid).iterdir():
+        if path.name != "result.json":
+            path.unlink(missing_ok=True)
+
+
 def control_socket(role: str, uuid: str) -> Path:
     """Where the per-guest process answers ``status`` and ``unprotect``."""
     return directory(role, uuid) / "control.sock"

@@ -4,7 +4,6 @@ Everything happens in one thread and one loop. The straight-line part is ``_stre
 copy, epochs until something is wrong. All else is events into the table and its actions.
 """
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -179,6 +178,7 @@ class Primary:
         )
         self._peer.close()
         self._server.close()
+        rundir.forget("primary", self._session.uuid)
         self._decider.close()
         self._domain.close()
         self._link.quit()
@@ -464,9 +464,6 @@ class Primary:
         self._domain.stop_tracking()
         if mine:
             self._vifs.leave(our_script=self._restarted)
-        session_file = rundir.directory("primary", self._session.uuid) / "session.json"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(session_file)
 
     # --- the local socket
 

@@ -195,8 +195,8 @@ class Backup:
         """The session never began: leave nothing behind."""
         self._replica.destroy()
         self._clean()
-        (self._incoming.directory() / "session.json").unlink(missing_ok=True)
         self._server.close()
+        rundir.forget("backup", self._request.guest_uuid)
         self._asker.close()
 
     def _run(self) -> State:
@@ -205,7 +205,7 @@ class Backup:
         self._loop.until(lambda: self._decider.state in backup.ENDS and not self._vifs.announcing)
         state = self._decider.state
         rundir.write_json(self._incoming.directory() / "result.json", self.status())
-        (self._incoming.directory() / "session.json").unlink(missing_ok=True)
+        rundir.forget("backup", self._request.guest_uuid)
         self._server.close()
         self._decider.close()
         self._link.quit()

@@ -64,7 +64,7 @@ class Replica:
 
     def unpause(self) -> None:
         domid = self.domid()
-        if domid is not None:
+        if domid is not None and self._xen.life_of(domid) is Life.PAUSED:
             self._with(domid, XenDomain.unpause)
 
     def _with(self, domid: int, what: Callable[[XenDomain], T]) -> T:
