@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullLocator
 
 from remus_ha.lab.demo import figures
 from remus_ha.lab.demo.figures import Checkpoint, Observed, Report
@@ -33,18 +33,20 @@ def draw(seen: Observed, report: Report, file: Path) -> None:
     _mark(above, seen, labels=True)
     _mark(below, seen, labels=False)
     above.set_xlim(-_BEFORE_S, min(_AFTER_S, seen.ended_s - seen.cut_s))
+    above.xaxis.set_major_locator(MultipleLocator(1))
     below.set_xlabel("seconds from the power cut of the primary host")
-    figure.suptitle(_title(seen, report), fontsize=15)
+    figure.suptitle(_title(seen, report), fontsize=14)
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
 
 def _title(seen: Observed, report: Report) -> str:
-    lost = f"{report.acknowledged_lost} acknowledged requests lost"
     if not report.guest_survived:
-        return f"A protected guest's host loses power: the guest is lost, {lost}"
-    after = f"after {report.silence_ms / 1e3:.1f} s"
-    return f"A protected guest's host loses power: it goes on on host {seen.home} {after}, {lost}"
+        return "A protected guest's host loses power, and the guest is lost"
+    return (
+        f"A protected guest's host loses power: the guest continues on host {seen.home} after "
+        f"{report.silence_ms / 1e3:.1f} s, {report.acknowledged_lost} acknowledged requests lost"
+    )
 
 
 def _draw_answers(panel: Any, seen: Observed, report: Report) -> None:
@@ -131,11 +133,12 @@ def _draw_phases(panel: Any, seen: Observed) -> None:
         panel.text(
             end,
             top - 0.05,
-            f" {phase.name} {phase.length_ms:.0f} ms",
+            f"  {phase.name} {phase.length_ms:.0f} ms",
             transform=axes,
             va="center",
             fontsize=10,
             zorder=4,
+            bbox=_HALO,
         )
 
 
