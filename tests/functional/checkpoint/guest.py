@@ -14,6 +14,8 @@ from remus_ha.netbuf.modes import Hook, Mode, after
 from remus_ha.witness.base import Reading, Swap, WitnessDriver
 from remus_ha.witness.errors import WitnessUnavailable
 
+_STILL = (Life.SUSPENDED, Life.GONE)
+
 
 @dataclass
 class Story:
@@ -48,12 +50,12 @@ class Guest(DomainControl):
         self._paused = False
         self._node = ""
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     # --- what the guest or somebody beside the product does
 
     def become(self, life: Life) -> None:
-        with self._lock:
+        with self.lock:
             if life is Life.PAUSED or self._life is not Life.GONE:
                 self._set(life)
 
@@ -67,7 +69,7 @@ class Guest(DomainControl):
             os.eventfd_write(self._event, 1)
 
     def _take(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._node != "suspend":
                 return
             self._node = ""
@@ -77,7 +79,7 @@ class Guest(DomainControl):
             threading.Timer(self.obey_s, self._obey).start()
 
     def _obey(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._life is Life.RUNNING:
                 self._set(Life.SUSPENDED)
 
@@ -93,18 +95,18 @@ class Guest(DomainControl):
             pass
 
     def life(self) -> Life:
-        with self._lock:
+        with self.lock:
             return self._life
 
     def request_suspend(self) -> None:
-        with self._lock:
+        with self.lock:
             self._node = "suspend"
             self.story("request")
         if self.take_s is not None:
             threading.Timer(self.take_s, self._take).start()
 
     def withdraw_suspend(self) -> bool:
-        with self._lock:
+        with self.lock:
             there = self._node == "suspend"
             self._node = ""
             if there:
@@ -112,13 +114,15 @@ class Guest(DomainControl):
             return there
 
     def resume(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._life is Life.SUSPENDED:
                 self.resume_now()
                 self.rearm()
 
     def resume_now(self) -> None:
-        with self._lock:
+        with self.lock:
+            if self._life is Life.GONE:
+                return
             if self._life is not Life.SUSPENDED:
                 raise RuntimeError(f"resume of a guest that is {self._life.value}")
             self._life = Life.RUNNING
@@ -128,17 +132,17 @@ class Guest(DomainControl):
         """The suspend is always noticed here."""
 
     def pause(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._life is Life.RUNNING:
                 self._set(Life.PAUSED)
 
     def unpause(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._life is Life.PAUSED:
                 self._set(Life.RUNNING)
 
     def destroy(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._life is not Life.GONE:
                 self._set(Life.GONE)
 
@@ -146,7 +150,7 @@ class Guest(DomainControl):
         """Nothing is tracked here."""
 
     def close(self) -> None:
-        with self._lock:
+        with self.lock:
             self.closed = True
             os.close(self._event)
 
@@ -174,11 +178,11 @@ class Buffer(NetbufDriver):
         raise NotImplementedError("it is in place from the beginning")
 
     def postsuspend(self) -> None:
-        assert self._guest.life() is Life.SUSPENDED, "an epoch closed while the guest runs"
+        assert self._guest.life() in _STILL, "an epoch closed while the guest runs"
         self._run(Hook.POSTSUSPEND)
 
     def preresume(self) -> None:
-        assert self._guest.life() is Life.SUSPENDED
+        assert self._guest.life() in _STILL
         self._run(Hook.PRERESUME)
 
     def commit(self) -> None:
@@ -213,6 +217,7 @@ class Store:
         self.register: Register | None = None
         self.opened = 0
         self.away: set[str] = set()
+        self.delay_s = 0.0
         self.deaf: set[str] = set()
         self.history: list[tuple[str, Register]] = []
 
@@ -225,6 +230,8 @@ class StoreWitness(WitnessDriver):
         self._store, self._party = store, party
 
     def _reach(self) -> None:
+        if self._interrupted.wait(self._store.delay_s):
+            raise WitnessUnavailable(store="the test's", why="the ask was given up")
         if self._party in self._store.away:
             raise WitnessUnavailable(store="the test's", why="it is away")
 

@@ -1,0 +1,383 @@
+"""Whole sessions: primary and backup of one guest, with the accidents of a network and a guest."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from remus_ha.checkpoint import process
+from remus_ha.core import backup as backup_table
+from remus_ha.core import primary as primary_table
+from remus_ha.core.register import Kind
+from remus_ha.hypervisor.base import Life
+from remus_ha.netbuf.modes import Mode
+from tests.functional.checkpoint.pair import SIZE, Pair
+from tests.functional.hypervisor.fake_helper import notes
+
+P, B = primary_table.State, backup_table.State
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    made = Pair(monkeypatch)
+    yield made
+    made.close()
+
+
+def emits(pair: Pair) -> set[str]:
+    """Whose copy may let new output out now."""
+    who = set()
+    if pair.buffer.mode in (Mode.PASSING, Mode.ABSENT) and pair.guest.life() is Life.RUNNING:
+        who.add("a")
+    opened = any("output is open" in e["text"] for e in pair.backup_process.journal.after(0))
+    if opened and not pair.restore.destroyed:
+        who.add("b")
+    return who
+
+
+def holder(pair: Pair) -> str:
+    register = pair.store.register
+    if register is None or register.kind is Kind.PAIR:
+        return "undecided"
+    return register.holder.host if register.holder else "nobody"
+
+
+# --- while all is well
+
+
+def test_output_is_released_only_for_epochs_that_the_backup_has_committed(pair: Pair) -> None:
+    """G1, seen from both sides at every release."""
+    seen: list[tuple[int, int, str]] = []
+
+    def look(hook: str) -> None:
+        if hook == "commit":
+            committed = pair.backup_process._commits.committed
+            kind = pair.store.register.kind.value if pair.store.register else "none"
+            seen.append((pair.buffer.commits - 1, committed, kind))
+
+    pair.buffer.look = look
+    pair.start()
+    pair.wait_protected(epochs=10)
+    assert len(seen) >= 10
+    for released, committed, kind in seen:
+        assert committed == released
+        assert kind == "pair"
+
+
+def test_the_restoring_process_gets_whole_epochs_with_our_record_after_each(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected(epochs=5)
+    expected = pair.expected_octets(epochs=5)
+    pair.wait(lambda: len(pair.restore.path.read_bytes()) >= len(expected))
+    assert pair.restore.path.read_bytes()[: len(expected)] == expected
+
+
+def test_the_register_goes_from_me_to_pair_only_after_the_first_acknowledgement(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    assert [(who, r.generation, r.kind) for who, r in pair.store.history] == [
+        ("a", 1, Kind.HOLDER),
+        ("a", 2, Kind.PAIR),
+    ]
+    assert pair.store.opened == 1
+    events = pair.story.of("postsuspend", "commit")
+    assert events[:2] == ["postsuspend", "commit"]
+
+
+def test_a_status_tells_what_an_operator_needs(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected(epochs=5)
+    status = pair.status()
+    assert status["generation"] == 2
+    assert status["figures"]["checkpoints"] >= 4
+    assert status["figures"]["octets"] == SIZE
+    assert status["round_trip_ms"] > 0
+    backup = pair.status("backup")
+    assert (backup["state"], backup["generation"]) == ("protected", 1)
+    assert backup["committed"] >= 5
+
+
+# --- on purpose
+
+
+def test_unprotect(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.unprotect()
+    assert pair.primary.join() is P.STOPPED
+    assert pair.backup.join() is B.DESTROYED
+    assert holder(pair) == "a"
+    assert pair.guest.life() is Life.RUNNING
+    assert (pair.buffer.mode, pair.buffer.released_at_teardown) == (Mode.ABSENT, True)
+    assert emits(pair) == {"a"}
+    assert (pair.primary.said(), pair.backup.said()) == (b"Q", b"Q")
+    assert "cleaned" in notes(pair.root), "the save helper could switch dirty tracking off"
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.004, 0.008, 0.015])
+def test_unprotect_at_any_moment_leaves_the_guest_running(pair: Pair, delay_s: float) -> None:
+    """Also between the guest's taking of the request and its obedience."""
+    pair.guest.obey_s = 0.4
+    pair.start()
+    pair.wait_protected(epochs=0)
+    taken = len(pair.story.of("taken"))
+    pair.wait(lambda: len(pair.story.of("taken")) > taken)
+    time.sleep(delay_s)
+    pair.unprotect()
+    pair.primary.join()
+    time.sleep(0.5)
+    assert pair.guest.life() is Life.RUNNING
+    assert emits(pair) == {"a"}
+
+
+def test_a_guest_that_shuts_down_is_not_resurrected(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.guest.become(Life.POWEROFF)
+    assert pair.primary.join() is P.STOPPED
+    assert pair.backup.join() is B.DESTROYED
+    assert holder(pair) == "nobody"
+    assert pair.guest.life() is Life.GONE
+    assert pair.restore.destroyed
+
+
+@pytest.mark.parametrize("moment", ["postsuspend", "preresume", "commit"])
+def test_a_guest_that_is_destroyed_at_any_moment_is_not_resurrected(
+    pair: Pair, moment: str
+) -> None:
+    """Suspended, copied, or running again."""
+    pair.start()
+    pair.wait_protected()
+    pair.buffer.look = lambda hook: pair.guest.destroy() if hook == moment else None
+    assert pair.primary.join() is P.STOPPED
+    assert pair.backup.join() is B.DESTROYED
+    assert holder(pair) == "nobody"
+
+
+def test_unprotect_does_not_make_the_backup_restore(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.unprotect()
+    assert pair.primary.join() is P.STOPPED
+    assert pair.backup.join() is B.DESTROYED
+    assert pair.restore.process.wait(5) != 0, "the restoring process was killed, not let go"
+
+
+def test_unprotect_with_a_slow_witness_is_not_a_failover(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.store.delay_s = 0.6
+    pair.unprotect()
+    assert pair.primary.join() is P.STOPPED
+    assert pair.backup.join() is B.DESTROYED
+    assert pair.guest.life() is Life.RUNNING
+
+
+def test_a_guest_that_shuts_down_is_not_resurrected_while_the_witness_is_slow(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.store.delay_s = 0.6
+    pair.guest.become(Life.POWEROFF)
+    assert pair.primary.join() is P.STOPPED
+    assert pair.backup.join() is B.DESTROYED
+
+
+def test_a_reboot_is_done_by_us_after_the_swap(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.guest.become(Life.REBOOT)
+    assert pair.primary.join() is P.ALONE
+    assert pair.backup.join() is B.DESTROYED
+    assert holder(pair) == "a"
+    assert pair.story.of("created") == ["created"]
+
+
+def test_a_reboot_that_the_guest_does_not_want_is_its_end(pair: Pair) -> None:
+    pair.on_reboot = "destroy"
+    pair.start()
+    pair.wait_protected()
+    pair.guest.become(Life.REBOOT)
+    assert pair.primary.join() is P.STOPPED
+    assert holder(pair) == "nobody"
+    assert pair.story.of("created") == []
+
+
+# --- the link
+
+
+@pytest.mark.parametrize("accident", ["silence", "cut"])
+def test_a_broken_link_leaves_exactly_one(pair: Pair, accident: str) -> None:
+    pair.start()
+    pair.wait_protected()
+    getattr(pair, accident)()
+    ended = (pair.primary.join(), pair.backup.join())
+    assert ended in {(P.ALONE, B.DESTROYED), (P.DESTROYED, B.ALIVE)}
+    winner = "a" if ended[0] is P.ALONE else "b"
+    assert holder(pair) == winner
+    assert emits(pair) == {winner}
+
+
+@pytest.mark.parametrize(("unreachable_from", "winner"), [("a", "b"), ("b", "a")])
+def test_who_reaches_the_witness_lives(pair: Pair, unreachable_from: str, winner: str) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.store.away.add(unreachable_from)
+    commits = pair.buffer.commits
+    pair.silence()
+    side = pair.primary if winner == "a" else pair.backup
+    side.join()
+    assert emits(pair) == {winner}
+    if winner == "b":
+        assert pair.buffer.commits <= commits + 1
+        assert pair.buffer.mode in (Mode.CLOSED, Mode.OPEN), "held, by a primary that cannot ask"
+    pair.store.away.clear()
+    pair.primary.join()
+    pair.backup.join()
+    assert emits(pair) == {winner}
+    if winner == "b":
+        assert pair.guest.life() is Life.GONE
+        assert pair.buffer.released_at_teardown is False
+
+
+def test_without_any_witness_all_is_held_until_it_is_back(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.store.away |= {"a", "b"}
+    pair.silence()
+    pair.wait(lambda: pair.status().get("state") == "in_doubt")
+    pair.wait(lambda: pair.status("backup").get("state") == "in_doubt")
+    time.sleep(1.0)
+    assert emits(pair) == set()
+    assert pair.guest.life() is Life.RUNNING
+    assert pair.buffer.mode in (Mode.CLOSED, Mode.OPEN)
+    assert pair.restore.process.poll() is None, "nobody has let the restoring process go"
+    pair.store.away.clear()
+    pair.primary.join()
+    pair.backup.join()
+    assert len(emits(pair)) == 1
+    assert emits(pair) == {holder(pair)}
+
+
+def test_a_witness_that_is_away_at_the_first_acknowledgement(pair: Pair) -> None:
+    """Held, unprotected, and then protected without anybody's doing."""
+    pair.buffer.look = lambda hook: pair.store.away.add("a") if hook == "postsuspend" else None
+    pair.start()
+    pair.wait(lambda: pair.status().get("detail") == "pairing")
+    time.sleep(1.0)
+    assert pair.buffer.commits == 0
+    assert pair.story.of("postsuspend") == ["postsuspend"], "no epoch follows before the pair"
+    pair.buffer.look = lambda hook: None
+    pair.store.away.clear()
+    pair.wait_protected()
+
+
+def test_a_lost_answer_to_the_pair_swap(pair: Pair) -> None:
+    pair.buffer.look = lambda hook: pair.store.deaf.add("a") if hook == "postsuspend" else None
+    pair.start()
+    pair.wait(lambda: bool(pair.story.of("commit")))
+    pair.buffer.look = lambda hook: None
+    pair.wait_protected()
+    assert [r.kind for _, r in pair.store.history] == [Kind.HOLDER, Kind.PAIR]
+
+
+def test_a_link_that_breaks_before_the_pair_leaves_the_guest_as_it_was(pair: Pair) -> None:
+    pair.buffer.look = lambda hook: pair.cut() if hook == "postsuspend" else None
+    pair.start()
+    assert pair.primary.join() is P.ALONE
+    pair.backup.join()
+    assert holder(pair) == "a"
+    assert all(register.kind is not Kind.PAIR for _, register in pair.store.history)
+    assert emits(pair) == {"a"}
+    assert pair.guest.life() is Life.RUNNING
+
+
+# --- the guest and the helper
+
+
+def test_a_guest_that_suspends_long_after_the_session_has_ended(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.guest.obey_s = 3.0
+    taken = len(pair.story.of("taken"))
+    pair.wait(lambda: len(pair.story.of("taken")) > taken + 1)
+    pair.cut()
+    pair.store.away.add("b")
+    assert pair.primary.join() is P.ALONE
+    time.sleep(0.5)
+    assert pair.guest.life() is Life.RUNNING
+    assert pair.story.of("guest", "resume")[-2:] == ["guest suspended", "resume"]
+
+
+def test_a_guest_that_takes_the_request_and_never_suspends(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not served by waiting for ever: its output goes on, unprotected."""
+    monkeypatch.setattr(process, "LATE_SUSPEND_S", 1.0)
+    pair.start()
+    pair.wait_protected()
+    pair.guest.obey_s = None
+    assert pair.primary.join() is P.ALONE
+    assert pair.guest.life() is Life.RUNNING
+    assert emits(pair) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "helper.epoch(b'x'); helper.epoch(b'y'); import os; os._exit(1)",
+        "helper.epoch(b'x'); helper.ask(SUSPEND); import os; os._exit(1)",
+        "helper.epoch(b'x'); helper.ask(SUSPEND); helper.write(b'half'); helper.complete(-1, 12)",
+        "helper.epoch(b'x'); helper.ask(SUSPEND); helper.ask(POSTCOPY); import os; os._exit(1)",
+        "import os; os._exit(1)",
+    ],
+)
+def test_a_helper_that_fails_leaves_the_guest_running(pair: Pair, scenario: str) -> None:
+    pair.scenario = scenario
+    pair.start()
+    ended = pair.primary.join()
+    assert pair.guest.life() is (Life.RUNNING if ended is P.ALONE else Life.GONE)
+    pair.backup.join()
+    assert emits(pair) == {holder(pair)}
+
+
+# --- the copy
+
+
+def test_a_restoring_process_that_dies_costs_the_guest_nothing(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.restore.end()
+    assert pair.backup.join() is B.BROKEN
+    assert pair.primary.join() is P.ALONE
+    assert emits(pair) == {"a"}
+
+
+def test_a_copy_that_cannot_live_never_wins(pair: Pair) -> None:
+    """The primary cannot ask, the backup promotes, and its restore fails."""
+    pair.start()
+    pair.wait_protected()
+    pair.restore.fails = True
+    pair.store.away.add("a")
+    pair.silence()
+    assert pair.backup.join() is B.BROKEN
+    assert holder(pair) == "a"
+    assert emits(pair) == set()
+    pair.store.away.clear()
+    assert pair.primary.join() is P.ALONE
+    assert emits(pair) == {"a"}
+
+
+def test_only_whole_epochs_reach_the_copy(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link goes in the middle of an epoch: what the copy is made of ends with our record."""
+    monkeypatch.setattr(process, "_COPY_S", 2.0)
+    pair.scenario = "for n in range(4): helper.epoch(b'x' * 5000)\n"
+    pair.scenario += "helper.ask(SUSPEND); helper.write(b'y' * 900_000); helper.ask(POSTCOPY)\n"
+    pair.scenario += "helper.stand_still()"
+    pair.start()
+    pair.wait_protected(epochs=3)
+    pair.store.away.add("a")
+    assert pair.backup.join() is B.ALIVE
+    octets = pair.restore.path.read_bytes()
+    assert pair.backup_process._commits.committed == 3
+    assert octets.count(b"x" * 5000) == 4
+    assert "destroy" not in " ".join(pair.story.events)
