@@ -1,0 +1,66 @@
+"""Kill points: how they are written, and that they kill."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remus_ha.checkpoint.killpoint import POINTS, BadKillPoint, KillPoint
+
+VARIABLE = "REMUS_HA_KILLPOINT"
+
+
+def test_the_points_are_those_of_the_classic_script() -> None:
+    assert POINTS == ("s", "s2", "r", "r2", "c", "c2")
+
+
+def test_without_the_variable_nothing_happens() -> None:
+    point = KillPoint.from_environment({})
+    for name in POINTS:
+        point.at(name)
+
+
+@pytest.mark.parametrize(
+    "value", ["s", "s:1", "s:1:", "s:x:process", "s:-1:process", "x:1:process", "s:1:guest", ":::"]
+)
+def test_what_is_no_kill_point_is_refused(value: str) -> None:
+    with pytest.raises(BadKillPoint) as caught:
+        KillPoint.from_environment({VARIABLE: value})
+    assert value in str(caught.value)
+    assert "POINT:EPOCHS:HOW" in caught.value.advice
+
+
+@given(st.text())
+def test_any_text_is_a_kill_point_or_refused(value: str) -> None:
+    try:
+        KillPoint.from_environment({VARIABLE: value})
+    except BadKillPoint:
+        return
+    point, passes, how = value.split(":") if value else ("s", "0", "process")
+    assert point in POINTS
+    assert passes.isdigit()
+    assert how in {"process", "host"}
+
+
+@pytest.mark.parametrize(("passes", "printed"), [(0, ""), (2, "0 1 ")])
+def test_the_process_dies_at_its_point_after_so_many_passes(passes: int, printed: str) -> None:
+    program = (
+        "import os\n"
+        "from remus_ha.checkpoint.killpoint import KillPoint\n"
+        "point = KillPoint.from_environment(os.environ)\n"
+        "for n in range(5):\n"
+        "    point.at('s')\n"
+        "    point.at('c')\n"
+        "    print(n, end=' ', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={VARIABLE: f"c:{passes}:process"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout == printed
