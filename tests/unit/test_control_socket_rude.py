@@ -94,3 +94,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
             pass
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_client_that_goes_without_reading_holds_up_nobody(server: Server) -> None:
+    for _ in range(20):
+        with connect(server) as client:
+            client.sendall(b'{"command":"status"}\n' * 50)
+    assert is_alive(server)
