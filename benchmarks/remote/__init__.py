@@ -1,0 +1,1 @@
+"""Programs that run on the lab's hosts; plain Python without anything of ours."""
