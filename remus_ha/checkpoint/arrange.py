@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
@@ -32,6 +32,7 @@ from remus_ha.witness.load import open_witness
 
 WITNESS_S = 5.0
 RECEIVER_S = 100.0
+CHECK = "--check"  # the receiver only looks
 SKEW_S = 1.0
 
 
@@ -103,6 +104,29 @@ class Arrangement:
         self.xen = XenDriver()
         self.guest: Guest = self.xen.find(wish.domain)
         self.warnings: list[str] = []
+        self._receiver: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """A receiver that has not been told anything ends by itself at the end of its input."""
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.kill()
+            receiver.communicate()
+
+    def knock(self, *more: str) -> None:
+        """Start the receiver's command already: it needs time until it can be told anything."""
+        if self.wish.blackhole:
+            return
+        command = self.command(*more)
+        try:
+            self._receiver = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        except OSError as e:
+            raise self._unreachable(e, *more) from e
 
     def obstacles(self) -> list[RemusError]:
         """Every reason found on this host and in the witness."""
@@ -160,7 +184,7 @@ class Arrangement:
         """Ask the backup whether it could take the guest; nothing is started there."""
         if self.wish.blackhole:
             return
-        line = self._run_receiver(self.request(create()), "--check")
+        line = self._tell_receiver(self.request(create()), CHECK)
         if line != CHECKED:
             parse_reply(line)
 
@@ -171,7 +195,7 @@ class Arrangement:
         if self.wish.blackhole:
             reply = NOWHERE
         else:
-            reply = parse_reply(self._run_receiver(request))
+            reply = parse_reply(self._tell_receiver(request))
         skew = abs(reply.wall_clock_s - time.time())
         if skew > SKEW_S and not self.wish.blackhole:
             self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
@@ -191,19 +215,27 @@ class Arrangement:
         remote = " ".join(["remus-ha", "receive", *more])
         return [*shlex.split(wish.ssh), wish.host, remote]
 
-    def _run_receiver(self, request: Request, *more: str) -> bytes:
-        command = self.command(*more)
-        facts: dict[str, Any] = {"host": self.wish.host, "command": shlex.join(command)}
+    def _tell_receiver(self, request: Request, *more: str) -> bytes:
+        """Its answer to the request. Raises BackupUnreachable."""
+        if self._receiver is None:
+            self.knock(*more)
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
+            raise self._unreachable("there is none", *more)
         try:
-            done = subprocess.run(
-                command, input=to_line(request), capture_output=True, timeout=RECEIVER_S
-            )
+            answer, complaint = receiver.communicate(to_line(request), RECEIVER_S)
         except (OSError, subprocess.TimeoutExpired) as e:
-            raise BackupUnreachable(detail=e, **facts) from e
-        if not done.stdout:
-            detail = done.stderr.decode(errors="replace").strip() or f"status {done.returncode}"
-            raise BackupUnreachable(detail=detail, **facts)
-        return done.stdout
+            receiver.kill()
+            receiver.communicate()
+            raise self._unreachable(e, *more) from e
+        if not answer:
+            said = complaint.decode(errors="replace").strip()
+            raise self._unreachable(said or f"status {receiver.returncode}", *more)
+        return answer
+
+    def _unreachable(self, detail: object, *more: str) -> BackupUnreachable:
+        command = shlex.join(self.command(*more))
+        return BackupUnreachable(host=self.wish.host, command=command, detail=detail)
 
     def _session(self, request: Request, reply: Reply) -> Session:
         guest, wish = self.guest, self.wish

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from remus_ha.checkpoint.arrange import Arrangement
+from remus_ha.checkpoint.arrange import CHECK, Arrangement
 from remus_ha.cmd.common import add_wish_arguments, wish_of
 from remus_ha.exceptions import RemusError
 
@@ -23,9 +23,10 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     obstacles: list[RemusError] = []
     try:
-        arrangement = Arrangement(wish_of(args))
-        obstacles = arrangement.obstacles()
-        arrangement.check_backup()
+        with Arrangement(wish_of(args)) as arrangement:
+            arrangement.knock(CHECK)
+            obstacles = arrangement.obstacles()
+            arrangement.check_backup()
     except RemusError as e:
         obstacles.append(e)
     if args.json:

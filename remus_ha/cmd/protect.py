@@ -37,11 +37,12 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    arrangement = Arrangement(wish_of(args))
-    obstacles = arrangement.obstacles()
-    if obstacles:
-        raise obstacles[0]
-    session = arrangement.begin()
+    with Arrangement(wish_of(args)) as arrangement:
+        arrangement.knock()
+        obstacles = arrangement.obstacles()
+        if obstacles:
+            raise obstacles[0]
+        session = arrangement.begin()
     for warning in arrangement.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return View(session.uuid, session.name, detach=args.detach).show()

@@ -19,3 +19,9 @@ class RemoteEnded(RemusError):
     code = "DEMO-03"
     cause = "'{command}' on host '{host}' gave no answer within {seconds:g} s"
     remedy = "Run the demo again; 'remus-lab up' and 'remus-lab ssh {host}' allow a closer look."
+
+
+class ProtectionEnded(RemusError):
+    code = "DEMO-04"
+    cause = "the protection ended before the power cut; the journals' last words: {last}"
+    remedy = "A busy machine delays the hosts: run it again, or with a longer --detect."

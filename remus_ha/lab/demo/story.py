@@ -15,6 +15,7 @@ from typing import Any
 from remus_ha.lab.cluster import Lab
 from remus_ha.lab.demo import figures
 from remus_ha.lab.demo.clocks import HostClock
+from remus_ha.lab.demo.errors import ProtectionEnded, RemoteEnded
 from remus_ha.lab.demo.figures import Checkpoint, Client, Observed
 from remus_ha.lab.demo.journal import Entry, Failover, failover, parse
 from remus_ha.lab.demo.remote import Dialogue, Follower
@@ -172,9 +173,14 @@ class Story:
         return start_s, end_s
 
     def _look(self, samples: Dialogue) -> None:
-        """Take the epochs that have been finished since the last look."""
+        """Take the epochs that have been finished since the last look. ProtectionEnded."""
         after = self._epochs[-1].n if self._epochs else 0
-        answer = json.loads(samples.ask(json.dumps({"command": "samples", "after": after})))
+        try:
+            answer = json.loads(samples.ask(json.dumps({"command": "samples", "after": after})))
+        except RemoteEnded as error:
+            with self._news:
+                last = self._entries[-1].text if self._entries else "none"
+            raise ProtectionEnded(last=last) from error
         self._epochs += [self._checkpoint(sample) for sample in answer]
 
     def _checkpoint(self, sample: dict[str, Any]) -> Checkpoint:
