@@ -7,19 +7,19 @@ arrive and processes are restarted some day; accidents need not happen; a host n
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from remus_ha.core import backup, primary, returning, witness
 from remus_ha.core.register import Kind as RegisterKind
 from remus_ha.core.table import Verdict
-from remus_ha.core.witness import Ledger
+from remus_ha.core.witness import Ledger, Standing, View
 from tests.model.rules import BACKUP, PRIMARY, RETURNING, Rules
 from tests.model.world import (
     DIED,
     HELD_COPIES,
     HOSTS,
     OWN_COPIES,
-    Budget,
     Copy,
     CopyKind,
     CrashedMidway,
@@ -36,6 +36,7 @@ from tests.model.world import (
 )
 
 LAST_EPOCH = 1
+CONDUCTOR = 2  # as the author of a value: neither host
 
 PS, BS, RS = primary.State, backup.State, returning.State
 PE, BE, RE = primary.Event, backup.Event, returning.Event
@@ -114,7 +115,7 @@ class Moves:
     def moves(self, world: World) -> Iterator[Move]:
         """Every possible move."""
         for flight in world.net.flights:
-            yield Move(f"store takes up {self._say(flight)}", lambda d, f=flight: d.land(f))
+            yield Move(f"store takes up {self._say(flight)}", partial(Draft.land, flight=flight))
         for h in (0, 1):
             yield from self._host(world, h)
         if world.budget.rewinds or world.store.inc:
@@ -271,7 +272,7 @@ class Moves:
         if kind is CopyKind.RESTORING:
             yield Move(
                 f"{name}: the domain runs behind shut vifs",
-                lambda d: d.change_copy(h, kind=CopyKind.RESTORED),
+                lambda d: _restored(d, h),
             )
         if kind in HELD_COPIES and world.budget.restore_failures:
             yield Move(f"{name}: the copy dies", lambda d: self._copy_dies(d, h), Kind.ACCIDENT)
@@ -280,7 +281,7 @@ class Moves:
             for end in (CopyKind.ENDED, CopyKind.ENDED_REBOOT):
                 yield Move(
                     f"{name}: the guest {'reboots' if end is CopyKind.ENDED_REBOOT else 'ends'}",
-                    lambda d, end=end: _guest_ends(d, h, end),
+                    partial(_guest_ends, h=h, kind=end),
                     Kind.ACCIDENT,
                 )
 
@@ -432,6 +433,8 @@ class Moves:
         if not self.rules.world.incarnations:
             inc = 0
         ledger, view = self.rules.read(proc.ledger, register, opened, inc)
+        if view.standing is Standing.WON and not self.rules.world.own_wins_count:
+            ledger, view = proc.ledger, View(Standing.UNKNOWN, view.opened)
         d.change_proc(h, request=None, ledger=ledger)
         if proc.role == RETURNING:
             d.change_proc(h, opened=opened)
@@ -460,9 +463,7 @@ class Moves:
             if proc is None or proc.crashed or store.saved is not None or not store.inc:
                 continue
             if self.rules.ledgers.values[proc.ledger].incarnation != str(store.inc):
-                yield Move(
-                    f"{HOSTS[h]} accepts the store", lambda d, h=h: self._accepted(d, h), step_of=h
-                )
+                yield Move(f"{HOSTS[h]} accepts the store", partial(self._accepted, h=h), step_of=h)
 
     def _accept(self, d: Draft) -> None:
         """The newest value that either host knows counts; ``saved`` None says: accepted."""
@@ -495,7 +496,7 @@ class Moves:
 
     def _conductor(self, world: World) -> Iterator[Move]:
         register = self.rules.registers.values[world.store.register]
-        if register is None or register.holder is None:
+        if register is None or register.holder is None or not world.budget.intents:
             return
         h = 1 - HOSTS.index(register.holder.host)
         if world.hosts[h].up:
@@ -507,9 +508,10 @@ class Moves:
 
     def _give(self, d: Draft, h: int) -> None:
         register = self.rules.registers.values[d.store.register]
+        d.budget = d.budget._replace(intents=d.budget.intents - 1)
         ledger = Ledger(identity(h, d.hosts[h].nonce), known=register)
         number = self.rules.registers.of(witness.seize(ledger))
-        d.store = d.store._replace(register=number, author=h)
+        d.store = d.store._replace(register=number, author=CONDUCTOR)
 
     # -- words for traces -------------------------------------------------------------------
 
@@ -624,9 +626,14 @@ def _cut(d: Draft, h: int, buffered: bool) -> None:
         d.need = Need(h, proc.session, -1)
 
 
+def _restored(d: Draft, h: int) -> None:
+    """The copy begins to run on its disks."""
+    copy = d.hosts[h].copy
+    if copy.mem != copy.disk:
+        raise Violation("memory and disk of different epochs")
+    d.change_copy(h, kind=CopyKind.RESTORED)
+
+
 def _commit(d: Draft, h: int) -> None:
     """The first of the commit's two steps."""
     d.change_copy(h, mem=d.hosts[h].copy.mem + 1)
-
-
-__all__ = ["Budget", "Kind", "Moves", "Next"]

@@ -29,7 +29,7 @@ class WorldRules:
     restarts: bool = True  # W11: a process that died is replaced
     doubts: bool = True  # W10: a primary that gets no answer asks
     incarnations: bool = True  # W9: swaps and readings name the store's incarnation
-    rows_stay: bool = True  # W9: a row outlives its protection
+    own_wins_count: bool = True  # W5: finding (g+1, me), proposed by this process, is having won
     conductor_swaps: bool = False  # W8: somebody swaps for a host that it takes for dead
 
 

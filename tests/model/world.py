@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from remus_ha.core import backup, primary, returning
 from remus_ha.core.register import Identity, Kind, Register
-from remus_ha.core.witness import Ledger, Standing
-from tests.model.rules import BACKUP, PRIMARY, RETURNING, Rules
+from remus_ha.core.witness import Ledger
+from tests.model.rules import BACKUP, Rules
 
 HOSTS = ("A", "B")
 NO_SESSION = -1
@@ -297,8 +297,6 @@ class Draft:
             raise Violation("a guest that was stopped on purpose is resurrected")
         if self.intent is Intent.UNPROTECTED and copy.kind in HELD_COPIES:
             raise Violation("a guest that was unprotected is taken over")
-        if copy.kind in HELD_COPIES and copy.mem != copy.disk:
-            raise Violation("memory and disk of different epochs")
         if copy.kind not in (CopyKind.LIVE, CopyKind.RESTORED, CopyKind.STALE):
             raise Violation("the winner has no copy that can live")
         if not self.complete(h) and (copy.kind is not CopyKind.STALE or self._survives()):
@@ -364,7 +362,7 @@ class Draft:
 
     def _check_released(self, h: int, proc: Proc) -> None:
         register: Register | None = self.rules.registers.values[self.store.register]
-        rewound = self._inc(proc.ledger) != self.store.inc
+        rewound = self.store.inc != int(self.rules.ledgers.values[proc.ledger].incarnation)
         copy = self.hosts[1 - h].copy
         held = copy.kind in HELD_COPIES and copy.session == proc.session
         if held and min(copy.mem, copy.disk) < proc.epoch:
@@ -437,8 +435,6 @@ class Draft:
             if flight.inc != store.inc:
                 return True
         elif self.budget.rewinds or store.inc:
-            return False
-        if not self.rules.world.rows_stay:
             return False
         if flight.record and flight.new <= store.opened:
             return True
@@ -518,11 +514,6 @@ class Draft:
         if self.hosts[h].copy.kind is CopyKind.INCOMING:
             self.change_copy(h, kind=CopyKind.RESTORING)
 
-    def clean_primary(self, h: int) -> None:
-        """Plugs go; with them, what they held. A guest that ended and is not wanted is removed."""
-        if not self.rules.world.rows_stay and self.proc(h).state is primary.State.STOPPED:
-            self.store = self.store._replace(register=0, opened=0)
-
 
 def _sent(request: tuple[Any, ...] | None) -> Flight | None:
     """The change of the store whose answer the process waits for."""
@@ -573,7 +564,7 @@ ACTIONS: tuple[dict[Any, Any], ...] = (
         P.RESUME_GUEST: Draft.resume,
         P.RESTART_GUEST: Draft.restart_guest,
         P.DESTROY_GUEST: Draft.destroy,
-        P.CLEAN: Draft.clean_primary,
+        P.CLEAN: _nothing,
     },
     {
         B.ACK: _acknowledge,
@@ -614,17 +605,3 @@ ENDS: tuple[frozenset[Any], ...] = (
     frozenset(backup.ENDS),
     frozenset(returning.ENDS),
 )
-
-
-__all__ = [
-    "BACKUP",
-    "PRIMARY",
-    "RETURNING",
-    "Budget",
-    "CrashedMidway",
-    "Draft",
-    "Standing",
-    "Violation",
-    "World",
-    "first_world",
-]
