@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from remus_ha.lab.cluster import Lab
+from remus_ha.lab.progress import Progress
 from tests.lab.support.stage import WITNESS, Stage
 
 _HERE = os.path.dirname(__file__)
@@ -24,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """A lab with this checkout on its hosts; one that ran before is used and left running."""
-    lab = Lab()
+    lab = Lab(progress=Progress(None))
     mine = not lab.is_up
     lab.up()
     try:
@@ -42,7 +43,6 @@ def shared_stage(lab: Lab) -> Iterator[Stage]:
     stage = Stage(lab)
     stage.drop_guest()
     yield stage
-    stage.ready()
     stage.drop_guest()
 
 
@@ -65,7 +65,10 @@ def stage(shared_stage: Stage, request: pytest.FixtureRequest) -> Iterator[Stage
     """Hosts ready for a story; afterwards nothing of it may be left over."""
     shared_stage.ready()
     yield shared_stage
-    if request.node.stash.get(_FAILED, True):
+    failed = request.node.stash.get(_FAILED, None)
+    if failed is None:
+        return  # interrupted: nothing follows
+    if failed:
         shared_stage.start_afresh()
         return
     try:
