@@ -1,6 +1,8 @@
 """Codes of network buffering and of vifs are stable, their texts complete."""
 
 import string
+import subprocess
+import sys
 
 import pytest
 
@@ -44,3 +46,13 @@ def test_a_plug_that_could_not_hold_a_large_frame_is_refused(limit: int) -> None
     with pytest.raises(LimitOutOfRange) as refused:
         PlugDriver(limit)
     assert str(limit) in str(refused.value)
+
+
+def test_what_a_failover_needs_is_quick_to_import() -> None:
+    """pyroute2 is for setting up; neither the epoch loop nor a promotion waits for it."""
+    program = (
+        "import sys, remus_ha.netbuf.plug, remus_ha.netbuf.announce, remus_ha.hotplug.records;"
+        "print(sorted({'pyroute2', 'asyncio'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
