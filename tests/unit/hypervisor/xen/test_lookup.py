@@ -1,0 +1,127 @@
+"""Guests as ``xl list -l`` tells them, and what stands in the way of protecting them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from remus_ha.hypervisor import errors
+from remus_ha.hypervisor.base import Disk, Life, Vif
+from remus_ha.hypervisor.xen import lookup
+from remus_ha.hypervisor.xen.driver import XenDriver
+from tests.unit.hypervisor.xen.listing import DISKS, DOM0, PVH, UUID, other, pvh
+
+
+@pytest.fixture
+def driver() -> XenDriver:
+    """Without a hypervisor: its judgement of a guest needs none."""
+    return XenDriver.__new__(XenDriver)
+
+
+def codes(driver: XenDriver, entry: dict[str, Any], life: Life = Life.RUNNING) -> list[str]:
+    guest = lookup.parse(entry, life)
+    return [e.code for e in driver.obstacles(guest, disks_may_differ=False)]
+
+
+def test_a_pvh_guest(driver: XenDriver) -> None:
+    guest = lookup.parse(pvh(), Life.RUNNING)
+    assert (guest.name, guest.uuid, guest.domid, guest.kind) == ("web1", UUID, 3, "pvh")
+    assert (guest.memory_kib, guest.vcpus, guest.life) == (98304, 2, Life.RUNNING)
+    assert guest.vifs == (
+        Vif(0, "vif3.0", "00:16:3e:00:00:50", "xenbr0", "/etc/xen/scripts/vif-bridge", 0),
+        Vif(1, "web1-inside", "00:16:3e:00:00:51", "xenbr1", "vif-openvswitch", 0),
+    )
+    assert (guest.disks, guest.passthrough) == ((), ())
+    assert guest.config == PVH["config"]
+    assert driver.obstacles(guest, disks_may_differ=False) == []
+
+
+def test_disks(driver: XenDriver) -> None:
+    entry = pvh()
+    entry["config"]["disks"] = DISKS
+    guest = lookup.parse(entry, Life.RUNNING)
+    assert guest.disks == (
+        Disk("xvda", "/var/lib/xen/web1.img", writable=True, cdrom=False),
+        Disk("xvdb", "/dev/vg0/data", writable=False, cdrom=False),
+        Disk("hdc", "", writable=False, cdrom=True),
+    )
+    (refused,) = driver.obstacles(guest, disks_may_differ=False)
+    assert isinstance(refused, errors.WritableDisk)
+    assert "xvda" in str(refused)
+    assert "xvdb" not in str(refused)
+    assert driver.obstacles(guest, disks_may_differ=True) == []
+
+
+@pytest.mark.parametrize(("kind", "code"), [("pv", "XEN-005"), ("hvm", "XEN-006")])
+def test_kinds_of_guests_that_cannot_be_protected(driver: XenDriver, kind: str, code: str) -> None:
+    assert codes(driver, other(kind)) == [code]
+
+
+@pytest.mark.parametrize(
+    "life", [Life.PAUSED, Life.SUSPENDED, Life.POWEROFF, Life.CRASHED, Life.GONE]
+)
+def test_a_guest_that_does_not_run(driver: XenDriver, life: Life) -> None:
+    assert codes(driver, pvh(), life) == ["XEN-004"]
+
+
+@pytest.mark.parametrize("kind", ["pcidevs", "dtdevs", "usbdevs", "rdms"])
+def test_passthrough(driver: XenDriver, kind: str) -> None:
+    entry = pvh()
+    entry["config"][kind] = [{"func": 0, "dev": 3}, {"func": 1, "dev": 3}]
+    assert len(lookup.parse(entry, Life.RUNNING).passthrough) == 2
+    assert codes(driver, entry) == ["XEN-007"]
+
+
+def test_a_vif_served_by_a_driver_domain(driver: XenDriver) -> None:
+    entry = pvh()
+    entry["config"]["nics"][1]["backend_domid"] = 2
+    assert codes(driver, entry) == ["XEN-009"]
+
+
+def test_all_obstacles_are_found_at_once(driver: XenDriver) -> None:
+    entry = other("hvm")
+    entry["config"]["disks"] = DISKS
+    entry["config"]["pcidevs"] = [{"dev": 3}]
+    assert codes(driver, entry, Life.PAUSED) == ["XEN-004", "XEN-006", "XEN-007", "XEN-008"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("c_info", "name"), ("c_info", "type"), ("c_info", "uuid"), ("b_info", "max_memkb")],
+)
+def test_an_entry_without_something_is_named(path: tuple[str, str]) -> None:
+    entry = pvh()
+    del entry["config"][path[0]][path[1]]
+    with pytest.raises(errors.ConfigUnreadable, match=path[1]):
+        lookup.parse(entry, Life.RUNNING)
+
+
+def listing(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(lookup, "xl", lambda *arguments: text)
+
+
+@pytest.mark.parametrize("name", ["web1", UUID, "3"])
+def test_a_guest_is_found_by_name_uuid_or_number(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    listing(monkeypatch, json.dumps([DOM0, PVH]))
+    monkeypatch.setattr(lookup, "_guest", lambda entry, version: lookup.parse(entry, Life.RUNNING))
+    assert lookup.find(name, "4.17").name == "web1"
+
+
+@pytest.mark.parametrize("name", ["Domain-0", "0", "web2", ""])
+def test_dom0_and_strangers_are_no_guests(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    listing(monkeypatch, json.dumps([DOM0, PVH]))
+    with pytest.raises(errors.NoSuchGuest):
+        lookup.find(name, "4.17")
+
+
+def test_a_listing_that_is_not_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    listing(monkeypatch, "libxl: error: libxl.c: no such thing\n")
+    with pytest.raises(errors.ConfigUnreadable):
+        lookup.find("web1", "4.17")
+
+
+def test_a_domain_that_is_just_going_has_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    listing(monkeypatch, json.dumps([DOM0, {"domid": 2}, PVH]))
+    assert [entry["domid"] for entry in lookup.entries()] == [0, 3]
