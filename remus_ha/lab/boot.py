@@ -15,7 +15,7 @@ _SEED_BYTES = 64
 
 
 def wait_ready(hosts: Sequence[Host], timeout_s: float = 120.0) -> None:
-    """Until every dom0 says READY and has an ssh connection. HostDied, HostDown, TimedOut."""
+    """Until every dom0 says READY and has an ssh connection. HostDied, SshFailed, TimedOut."""
     deadline = time.monotonic() + timeout_s
     connecting = []
     with selectors.DefaultSelector() as consoles:
@@ -30,7 +30,7 @@ def wait_ready(hosts: Sequence[Host], timeout_s: float = 120.0) -> None:
 
 
 def wait_awake(hosts: Sequence[Host], timeout_s: float = 60.0) -> None:
-    """Until thawed hosts have an ssh connection and the present time. HostDown, TimedOut."""
+    """Until thawed hosts have an ssh connection and the present time. SshFailed, TimedOut."""
     deadline = time.monotonic() + timeout_s
     connecting = [(host, host.shell.start_connecting()) for host in hosts]
     for host, child in connecting:

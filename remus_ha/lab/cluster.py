@@ -36,7 +36,7 @@ _DEFAULT_RUN = Path("/run/remus-ha-lab")
 def run_directory() -> Path:
     """Where the lab's state is."""
     named = os.environ.get("REMUS_HA_RUN")
-    return Path(named) if named else _DEFAULT_RUN
+    return Path(named).absolute() if named else _DEFAULT_RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,14 @@ class Lab:
         images = image.ensure(self.progress)
         shape = _Shape(hosts, machine or Machine(), images)
         with self._locked():
-            if self._shape_file.exists():
+            if self.is_up and self.network.exists:
                 self._require_shape(shape)
+                self._start_missing()
+                return
+            self._take_down()
             try:
-                self._bring_up(shape)
+                self._create(shape)
+                self._start_missing()
             except BaseException:
                 self._take_down()
                 raise
@@ -131,14 +135,16 @@ class Lab:
                 wanted=f"{wanted.hosts} hosts, {wanted.machine}",
             )
 
-    def _bring_up(self, shape: _Shape) -> None:
-        if not self._shape_file.exists():
-            self.network.remove()
-            self.store.mkdir(parents=True, exist_ok=True)
-            self.network.create(plan_hosts(shape.hosts))
-            self.witness.start()
-            self.witness.initialise()
-            self._shape_file.write_text(shape.dump())
+    def _create(self, shape: _Shape) -> None:
+        """Everything but the hosts, and a witness that knows nothing."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        self.store.mkdir(parents=True, exist_ok=True)
+        self.network.create(plan_hosts(shape.hosts))
+        self._shape_file.write_text(shape.dump())
+        self.witness.start()
+        self.witness.initialise()
+
+    def _start_missing(self) -> None:
         self.witness.start()
         self._boot([host for host in self.hosts() if not host.running])
 
@@ -148,11 +154,16 @@ class Lab:
         shape = self._shape()
         plans = plan_hosts(shape.hosts)
         states = frozen.ensure(plans, shape.machine, shape.images, self.progress)
+        names = [plan.name for plan in plans]
         with self.progress.step(f"start {', '.join(host.name for host in hosts)}"):
-            for host in hosts:
-                names = [plan.name for plan in plans]
-                host.thaw(names, shape.machine, states.host(host.name))
-            wait_awake(hosts)
+            try:
+                for host in hosts:
+                    host.thaw(names, shape.machine, states.host(host.name))
+                wait_awake(hosts)
+            except BaseException:
+                for host in hosts:
+                    host.cut()
+                raise
 
     def down(self) -> None:
         """End and remove everything; nothing happens without a lab."""
@@ -171,14 +182,10 @@ class Lab:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One ``up``, ``down`` or ``boot`` at a time."""
-        self.run.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.run, os.O_RDONLY)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            self.run.mkdir(parents=True, exist_ok=True)
+        cache.root().mkdir(parents=True, exist_ok=True)
+        with open(cache.root() / f".{self.network.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(fd)
 
     @property
     def _shape_file(self) -> Path:

@@ -111,3 +111,11 @@ class LedgerUnreachable(LabError):
     code = "LAB-17"
     cause = "the guest's {proto} port {port} at {address} does not answer: {detail}"
     remedy = "Is the guest running? remus-lab guest list"
+
+
+class SshFailed(LabError):
+    """ssh could not open its connection to a host."""
+
+    code = "LAB-18"
+    cause = "host '{host}' runs, but ssh to it fails: {output}"
+    remedy = "Is its mgmt cable in? Look at {console}, then 'remus-lab cut {host}' and boot it."

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from remus_ha.lab import cache
 from remus_ha.lab.boot import wait_ready
+from remus_ha.lab.errors import StepFailed
 from remus_ha.lab.host import Host
 from remus_ha.lab.image import Images
 from remus_ha.lab.network import Network
@@ -48,7 +49,7 @@ def ensure(
 ) -> FrozenLab:
     """The frozen states, from the cache or made now by a cold boot.
 
-    Raises HostDied, HostDown, TimedOut, StepFailed, RemoteFailed.
+    Raises HostDied, SshFailed, TimedOut, StepFailed, RemoteFailed.
     """
 
     def build(place: Path) -> None:
@@ -95,7 +96,9 @@ def _freeze(place: Path, plans: Sequence[HostPlan], machine: Machine, images: Im
         wait_ready(hosts)
         warming = [host.shell.popen(_WARM_UP) for host in hosts]
         for child in warming:
-            child.communicate(timeout=180)
+            _, said = child.communicate(timeout=180)
+            if child.returncode != 0:
+                raise StepFailed(command=_WARM_UP, status=child.returncode, output=said)
         for host in hosts:
             host.freeze(place / f"{host.name}.memory")
     finally:

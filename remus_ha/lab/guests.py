@@ -66,22 +66,17 @@ class Guests:
         with self._network.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
             ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             ear.bind(("", HELLO_PORT))
-            self._xl_create(spec, plan, target)
-            if wait and not _heard(ear, spec.name, time.monotonic() + timeout_s):
-                raise GuestSilent(name=spec.name, host=host, seconds=timeout_s)
+            try:
+                _xl_create(spec, plan, target)
+                heard = not wait or _heard(ear, spec.name, time.monotonic() + timeout_s)
+            except KeyboardInterrupt:
+                target.shell.run(f"xl destroy {spec.name}", check=False)
+                raise
+        if not heard:
+            raise GuestSilent(name=spec.name, host=host, seconds=timeout_s)
         if wait:
             self.control(spec.name).command("welcome")
         return plan
-
-    def _xl_create(self, spec: GuestSpec, plan: GuestPlan, target: Host) -> None:
-        file = f"{_DIRECTORY}/{spec.name}.cfg"
-        text = render(spec, plan).encode()
-        target.shell.run(f"mkdir -p {_DIRECTORY} && cat >{file}", stdin=text)
-        try:
-            target.shell.run(f"xl create -q {file}", timeout_s=120)
-        except KeyboardInterrupt:
-            target.shell.run(f"xl destroy {spec.name}", check=False)
-            raise
 
     def _send_images(self, spec: GuestSpec, target: Host) -> GuestSpec:
         """Copy a kernel or an initrd that is a file of this machine to the host."""
@@ -145,6 +140,12 @@ class Guests:
             _destroy(self._host(row.host), row)
         plans.pop(name, None)
         self._write(plans)
+
+
+def _xl_create(spec: GuestSpec, plan: GuestPlan, target: Host) -> None:
+    file = f"{_DIRECTORY}/{spec.name}.cfg"
+    text = render(spec, plan).encode()
+    target.shell.run(f"mkdir -p {_DIRECTORY} && cat >{file} && xl create -q {file}", stdin=text)
 
 
 def _destroy(host: Host, row: GuestStatus) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from remus_ha.lab.errors import HostDown, RemoteFailed, TimedOut
+from remus_ha.lab.errors import RemoteFailed, SshFailed, TimedOut
 from remus_ha.lab.network import Network
 from remus_ha.lab.plan import HostPlan, Link
 from remus_ha.lab.process import Process
@@ -46,7 +46,7 @@ class Shell:
             )
 
     def finish_connecting(self, child: subprocess.Popen[bytes], deadline: float) -> None:
-        """Wait until the connection stands (time.monotonic seconds). HostDown, TimedOut."""
+        """Wait until the connection stands (time.monotonic seconds). SshFailed, TimedOut."""
         with child:
             try:
                 status = child.wait(max(1.0, deadline - time.monotonic()))
@@ -57,7 +57,12 @@ class Shell:
                 what = f"an ssh connection to host {self._host.name}"
                 raise TimedOut(what=what, seconds=error.timeout, where="its console") from error
         if status != 0:
-            raise HostDown(host=self._host.name)
+            directory = self._control.parent
+            raise SshFailed(
+                host=self._host.name,
+                output=(directory / "ssh.log").read_text(errors="replace").strip(),
+                console=directory / "console.log",
+            )
         self._remember_master()
 
     @property

@@ -1,15 +1,15 @@
 """The lab's witness: one etcd inside the lab's namespace, its data really synced to a disk."""
 
 import os
+import select
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from remus_ha.lab.errors import StepFailed, TimedOut
 from remus_ha.lab.network import Network
-from remus_ha.lab.process import Process, wait_readable
+from remus_ha.lab.process import Process
 from remus_ha.witness import admin
 
 ADDRESS = "10.97.0.254"
@@ -52,7 +52,7 @@ class Witness:
             notify.bind(str(self._notify))
             child = self._spawn()
             try:
-                self._await_ready(notify, child, time.monotonic() + timeout_s)
+                self._await_ready(notify, child, timeout_s)
             except BaseException:
                 Process.of(child.pid).end()
                 raise
@@ -79,14 +79,19 @@ class Witness:
         return child
 
     def _await_ready(
-        self, notify: socket.socket, child: "subprocess.Popen[bytes]", deadline: float
+        self, notify: socket.socket, child: "subprocess.Popen[bytes]", timeout_s: float
     ) -> None:
-        while wait_readable(notify.fileno(), min(deadline, time.monotonic() + 0.5)) is False:
-            if child.poll() is not None:
-                tail = self._log.read_text(errors="replace")[-1000:]
-                raise StepFailed(command="etcd", status=child.returncode, output=tail)
-            if time.monotonic() >= deadline:
-                raise TimedOut(what="etcd's start", seconds=30, where=str(self._log))
+        """etcd tells of its readiness as systemd asks it to (sd_notify(3))."""
+        death = os.pidfd_open(child.pid)
+        try:
+            ready, _, _ = select.select([notify.fileno(), death], [], [], timeout_s)
+        finally:
+            os.close(death)
+        if not ready:
+            raise TimedOut(what="etcd's start", seconds=timeout_s, where=str(self._log))
+        if notify.fileno() not in ready:
+            tail = self._log.read_text(errors="replace")[-1000:]
+            raise StepFailed(command="etcd", status=child.wait(), output=tail)
 
     def stop(self) -> None:
         """Kill it; its data stays."""
