@@ -275,9 +275,9 @@ class Primary:
             self._loop.watch(stream.fileno(), self._epochs.on_stream)
             self._epochs.run()
         finally:
-            if self._domain.life() is Life.SUSPENDED and self._epochs is not None:
-                self._epochs.asking = False  # it has given itself up already
-            self._domain.resume()  # first of all: the rest may take a while
+            # First of all: the rest may take a while.
+            if self._domain.resume() and self._epochs is not None:
+                self._epochs.asking = False
             self._loop.forget(stream.fileno())
             # The pipe's reader has to go on or go away for the helper to end.
             self._outflow.close()

@@ -34,7 +34,7 @@ def configured_witness() -> str | None:
     try:
         config.read(CONFIG)
     except configparser.Error as e:
-        raise ConfigBroken(path=CONFIG, detail=e) from e
+        raise ConfigBroken(path=CONFIG, detail=" ".join(str(e).split())) from e
     return config.get("witness", "url", fallback=None)
 
 

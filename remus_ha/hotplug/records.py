@@ -1,6 +1,6 @@
 """What the rest of the product uses of this package."""
 
-from remus_ha.hotplug.script import SCRIPT, records_of, substitute
+from remus_ha.hotplug.script import SCRIPT, own_script, records_of, substitute
 from remus_ha.hotplug.store import VifRecord, VifState, forget, keep, read, records, write
 from remus_ha.hotplug.vifs import device_name, open_vif, open_vifs, shut_vif
 
@@ -13,6 +13,7 @@ __all__ = [
     "keep",
     "open_vif",
     "open_vifs",
+    "own_script",
     "read",
     "records",
     "records_of",

@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from remus_ha.hotplug import store
 from remus_ha.hotplug.errors import ForeignBackend, NoMac
 from remus_ha.hotplug.store import VifRecord, VifState
 
@@ -15,6 +16,18 @@ _STOCK = ("", "vif-bridge", SCRIPT.name)
 def is_stock(script: str) -> bool:
     """Whether a hotplug script does what opening a vif does anyway: join a Linux bridge."""
     return script.rpartition("/")[2] in _STOCK
+
+
+def own_script(mac: str, script: str) -> str:
+    """The guest's own hotplug script, empty for the usual one.
+
+    ``script`` is what its configuration names; where that is ours, a former protection put it
+    there, and its record says what it replaced. Raises BadRecord.
+    """
+    if script.rpartition("/")[2] == SCRIPT.name:
+        record = store.read(mac)
+        script = record.original if record else ""
+    return "" if is_stock(script) else script
 
 
 def substitute(config: dict[str, Any], script_path: str | Path = SCRIPT) -> dict[str, Any]:
@@ -33,7 +46,7 @@ def substitute(config: dict[str, Any], script_path: str | Path = SCRIPT) -> dict
 def records_of(config: dict[str, Any], guest: str, session: str) -> tuple[VifRecord, ...]:
     """A record "shut" for every vif of ``config``, with its own script and bridge.
 
-    Raises NoMac, ForeignBackend.
+    Raises NoMac, ForeignBackend, BadRecord.
     """
     return tuple(
         _record(nic, position, guest, session)
@@ -45,12 +58,12 @@ def _record(nic: dict[str, Any], position: int, guest: str, session: str) -> Vif
     _check_backend(nic)
     if not nic.get("mac"):
         raise NoMac(devid=nic.get("devid", position))
-    script = str(nic.get("script") or "")
+    mac = str(nic["mac"]).lower()
     return VifRecord(
-        mac=str(nic["mac"]).lower(),
+        mac=mac,
         state=VifState.SHUT,
         bridge=str(nic.get("bridge") or ""),
-        original="" if is_stock(script) else script,
+        original=own_script(mac, str(nic.get("script") or "")),
         guest=guest,
         session=session,
     )

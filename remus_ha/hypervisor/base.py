@@ -58,6 +58,7 @@ class Guest:
     vifs: tuple[Vif, ...]
     disks: tuple[Disk, ...]
     passthrough: tuple[str, ...]
+    other_devices: tuple[str, ...]
     config: dict[str, Any]
 
 
@@ -111,8 +112,8 @@ class DomainControl(abc.ABC):
         """Take a request back. False when the guest has taken it already: it will suspend."""
 
     @abc.abstractmethod
-    def resume(self) -> None:
-        """Let a suspended domain go on as if nothing had happened. Idempotent."""
+    def resume(self) -> bool:
+        """Let a suspended domain go on as if nothing had happened; whether it was suspended."""
 
     @abc.abstractmethod
     def resume_now(self) -> None:

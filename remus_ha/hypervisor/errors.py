@@ -115,6 +115,12 @@ class RestoreFailed(HypervisorError):
     remedy = "Look at the receiver's log on the backup and at 'xl dmesg' there."
 
 
+class OtherDevices(HypervisorError):
+    code = "XEN-021"
+    cause = "'{name}' has devices that are neither replicated nor buffered: {devices}"
+    remedy = "Take them out of the guest's configuration, then protect it."
+
+
 class CommandFailed(HypervisorError):
     code = "XEN-019"
     cause = "'{command}' failed: {detail}"

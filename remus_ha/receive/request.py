@@ -158,6 +158,8 @@ def parse_reply(line: bytes) -> Reply:
         except (TypeError, KeyError) as e:
             raise HandshakeRubbish(detail="an error without its fields") from e
     try:
+        if not isinstance(message["warnings"], list):
+            raise TypeError("warnings are no list")
         message["warnings"] = tuple(str(w) for w in message["warnings"])
         reply = Reply(**message)
         _check_types(reply)

@@ -72,6 +72,7 @@ def _guest(request: Request) -> Guest:
         vifs=vifs,
         disks=(),
         passthrough=(),
+        other_devices=(),
         config=request.config,
     )
 

@@ -85,10 +85,12 @@ class XenDomain(DomainControl):
             if self._xs.transaction_end(transaction):
                 return not taken
 
-    def resume(self) -> None:
-        if self.life() is Life.SUSPENDED:
+    def resume(self) -> bool:
+        suspended = self.life() is Life.SUSPENDED
+        if suspended:
             self.resume_now()
             self.rearm()
+        return suspended
 
     def resume_now(self) -> None:
         with self._gone_is_fine():

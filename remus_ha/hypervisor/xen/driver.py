@@ -94,6 +94,8 @@ class XenDriver:
             found.append(errors.GuestIsHvm(name=name))
         if guest.passthrough:
             found.append(errors.Passthrough(name=name, devices=", ".join(guest.passthrough)))
+        if guest.other_devices:
+            found.append(errors.OtherDevices(name=name, devices=", ".join(guest.other_devices)))
         writable = [disk.vdev for disk in guest.disks if disk.writable]
         if writable and not disks_may_differ:
             found.append(errors.WritableDisk(name=name, disks=", ".join(writable)))

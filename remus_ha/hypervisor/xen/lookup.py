@@ -11,6 +11,19 @@ from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Disk, Guest, Life, Vif
 from remus_ha.hypervisor.xen.domain import XenDomain, xl
 
+# Devices whose state or output nothing here checkpoints, replicates or holds.
+_OTHER_DEVICES = (
+    "p9s",
+    "pvcallsifs",
+    "vtpms",
+    "vsnds",
+    "vdispls",
+    "vfbs",
+    "vkbs",
+    "channels",
+    "usbctrls",
+)
+
 
 def find(name: str, version: str) -> Guest:
     """The guest of that name, domain id or UUID. Raises NoSuchGuest, ConfigUnreadable."""
@@ -57,6 +70,7 @@ def parse(entry: dict[str, Any], life: Life) -> Guest:
             vifs=tuple(_vif(domid, i, nic) for i, nic in enumerate(config.get("nics", []))),
             disks=tuple(_disk(disk) for disk in config.get("disks", [])),
             passthrough=_passthrough(config),
+            other_devices=tuple(kind for kind in _OTHER_DEVICES if config.get(kind)),
             config=config,
         )
     except (KeyError, TypeError, ValueError) as e:
