@@ -7,11 +7,20 @@ from typing import Any
 
 import pytest
 
+from remus_ha import rundir
+from remus_ha.hotplug import store
 from remus_ha.hotplug.errors import ForeignBackend, NoMac
 from remus_ha.hotplug.script import SCRIPT, is_stock, records_of, substitute
 from remus_ha.hotplug.store import VifRecord
 
 CAPTURED = Path(__file__).parent / "xl-list-l-4.17.json"
+
+
+@pytest.fixture(autouse=True)
+def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of the test's own."""
+    monkeypatch.setattr(rundir, "ROOT", tmp_path / "run")
+    monkeypatch.setattr(store, "STATE_ROOT", tmp_path / "state")
 
 
 @pytest.fixture
@@ -49,9 +58,18 @@ def test_records_remember_bridge_and_script(config: dict[str, Any]) -> None:
     )
 
 
-def test_a_second_substitution_does_not_take_our_script_for_the_guests(
+def test_a_second_protection_finds_the_guests_own_script_in_the_records(
     config: dict[str, Any],
 ) -> None:
+    first = records_of(config, "uuid-a", "s1")
+    assert [r.original for r in first] == ["", "/etc/xen/scripts/vif-openvswitch"]
+    for record in first:
+        store.write(record)
+    again = records_of(substitute(config), "uuid-a", "s2")
+    assert [r.original for r in again] == [r.original for r in first]
+
+
+def test_without_a_record_our_script_stands_for_the_usual_one(config: dict[str, Any]) -> None:
     assert {r.original for r in records_of(substitute(config), "uuid-a", "s1")} == {""}
 
 
