@@ -30,6 +30,7 @@ from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.process import Primary
 from remus_ha.checkpoint.session import Session
 from remus_ha.control_socket import NotRunning, ask
+from remus_ha.core.register import Kind, Register
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.errors import CommandFailed
 from remus_ha.hypervisor.xen.helper import SaveHelper
@@ -352,7 +353,10 @@ class Pair:
         ask(rundir.control_socket("primary", UUID), UUID, {"command": "unprotect"})
 
     def close(self) -> None:
+        """Whoever is still there reads that the guest was stopped, and ends."""
         self.store.away.clear()
+        self.store.delay_s = 0.0
+        self.store.register = Register(1 << 40, Kind.NONE, None)
         for wire in self.wires:
             wire.close()
         self.guest.obey_s = 0.0
