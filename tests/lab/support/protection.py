@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from remus_ha.lab.errors import RemoteFailed
+from remus_ha.lab.host import Host
 from tests.lab.support.follow import Follower
 from tests.lab.support.stage import WITNESS, Guest, Stage
 
@@ -95,8 +96,17 @@ class Protection:
     # -- what the two sides say
 
     def status(self, host: str) -> dict[str, Any]:
-        """This guest's entry of ``remus-ha status --json``; empty without one."""
-        return status(self.stage, host, self.guest.uuid)
+        """This guest's entry of ``remus-ha status --json`` on ``host``."""
+        told = json.loads(self.stage.host(host).shell.text("remus-ha status --json"))
+        found = [dict(entry) for entry in told if entry["uuid"] == self.guest.uuid]
+        assert len(found) == 1, told
+        return found[0]
+
+    def progress(self) -> dict[str, Any]:
+        """The primary's own word on the running session."""
+        told = ask(self.stage.host(self.primary), "primary", self.guest.uuid, {"command": "status"})
+        assert told is not None, "the primary's process does not answer"
+        return dict(told)
 
     def wait_alone(self, timeout_s: float = DECIDE_S) -> None:
         """Until the primary has ended the session and the guest goes on there."""
@@ -116,17 +126,20 @@ class Protection:
     def wait_checkpoints(self, count: int, timeout_s: float = 60.0) -> None:
         """Until ``count`` more epochs are acknowledged."""
         deadline = time.monotonic() + timeout_s
-        first = self.status(self.primary)["acked"]
-        while (now := self.status(self.primary)["acked"]) < first + count:
+        first = self.progress()["acked"]
+        while (now := self.progress()["acked"]) < first + count:
             assert time.monotonic() < deadline, f"only epoch {now} after {first}"
 
 
-def status(stage: Stage, host: str, uuid: str) -> dict[str, Any]:
-    """A guest's entry of ``remus-ha status --json`` on ``host``; empty without one."""
-    told = json.loads(stage.host(host).shell.text("remus-ha status --json"))
-    found = [entry for entry in told if entry["uuid"] == uuid]
-    assert len(found) <= 1, found
-    return dict(found[0]) if found else {}
+def ask(host: Host, role: str, uuid: str, request: dict[str, Any]) -> Any:
+    """What a guest's running process answers on its local socket; None without one.
+
+    Through socat, because starting an interpreter in a busy dom0 takes seconds.
+    """
+    path = f"/run/remus-ha/{role}/{uuid}/control.sock"
+    words = f"socat -t 30 - UNIX-CONNECT:{path}"
+    done = host.shell.run(words, stdin=json.dumps(request).encode() + b"\n", check=False)
+    return json.loads(done.stdout) if done.stdout.strip() else None
 
 
 def refused(stage: Stage, host: str, command: str) -> str:
