@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from remus_ha.checkpoint.arrange import CHECK, Arrangement
-from remus_ha.cmd.common import add_wish_arguments, wish_of
+from remus_ha.cmd.wish import add_wish_arguments, wish_of
 from remus_ha.exceptions import RemusError
 
 

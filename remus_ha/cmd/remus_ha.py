@@ -1,13 +1,13 @@
 """``remus-ha``: protect guests from a dom0, without any controller."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
-from remus_ha.cmd import check, cleanup, protect, receive, status, unprotect, witness
 from remus_ha.exceptions import RemusError
 
-COMMANDS = (protect, unprotect, status, check, cleanup, witness, receive)
+COMMANDS = ("protect", "unprotect", "status", "check", "cleanup", "witness", "receive")
 EPILOG = """\
 examples:
   remus-ha witness init etcd://10.0.0.9:2379
@@ -17,7 +17,8 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of some commands; each brings its own imports, and the time they take."""
     main = argparse.ArgumentParser(
         prog="remus-ha",
         description="Protect running Xen guests: when a host dies its guest goes on elsewhere.",
@@ -26,8 +27,8 @@ def parser() -> argparse.ArgumentParser:
     )
     main.add_argument("--version", action="version", version=f"remus-ha {version()}")
     commands = main.add_subparsers(metavar="COMMAND", required=True)
-    for module in COMMANDS:
-        module.add_parser(commands)
+    for name in names:
+        importlib.import_module(f"remus_ha.cmd.{name}").add_parser(commands)
     return main
 
 
@@ -43,7 +44,9 @@ def version() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 refused or failed (code, cause and remedy on standard error)."""
-    args = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    wanted = words[:1] if words and words[0] in COMMANDS else COMMANDS
+    args = parser(wanted).parse_args(words)
     try:
         return int(args.run(args))
     except RemusError as e:

@@ -6,7 +6,7 @@ from typing import Any
 
 from remus_ha import rundir
 from remus_ha.cmd.common import session_name
-from remus_ha.cmd.protect import line
+from remus_ha.cmd.view import line
 from remus_ha.control_socket import NotRunning, ask
 
 

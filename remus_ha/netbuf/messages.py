@@ -22,6 +22,7 @@ from remus_ha.netbuf.rtnl import (
 RTM_NEWQDISC = 36
 RTM_GETQDISC = 38
 TC_H_ROOT = 0xFFFFFFFF
+TC_H_INGRESS = 0xFFFFFFF1
 TCA_KIND = 1
 TCA_OPTIONS = 2
 TCA_STATS2 = 7
@@ -84,11 +85,24 @@ def get_root_qdisc(ifindex: int) -> bytes:
     )
 
 
+def get_ingress_qdisc(ifindex: int) -> bytes:
+    """The same for what is at a device's ingress; ENOENT where there is nothing."""
+    return message(
+        RTM_GETQDISC,
+        NLM_F_REQUEST | NLM_F_ECHO,
+        _TCMSG.pack(0, ifindex, 0, TC_H_INGRESS, 0),
+    )
+
+
+def parse_kind(payload: memoryview) -> str:
+    """Kind out of an RTM_NEWQDISC payload."""
+    start, end = attributes(payload, _TCMSG.size)[TCA_KIND]
+    return bytes(payload[start:end]).rstrip(b"\0").decode()
+
+
 def parse_qdisc(payload: memoryview) -> tuple[str, Queue]:
     """Kind and fill out of an RTM_NEWQDISC payload."""
-    start, end = attributes(payload, _TCMSG.size)[TCA_KIND]
-    kind = bytes(payload[start:end]).rstrip(b"\0").decode()
-    return kind, read_queue(payload, find_queue(payload))
+    return parse_kind(payload), read_queue(payload, find_queue(payload))
 
 
 def find_queue(payload: memoryview) -> int:

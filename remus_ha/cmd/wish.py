@@ -1,0 +1,91 @@
+"""The options of ``protect`` and ``check``, and what they ask for."""
+
+import argparse
+import configparser
+import os
+from pathlib import Path
+
+from remus_ha.checkpoint.arrange import Wish
+from remus_ha.exceptions import RemusError
+from remus_ha.loading import entry_point
+from remus_ha.witness.load import driver_name
+
+CONFIG = Path(os.environ.get("REMUS_HA_CONFIG", "/etc/remus-ha/remus-ha.conf"))
+UNBUFFERED = "remus_ha.netbuf.unbuffered:Unbuffered"
+
+
+class ConfigBroken(RemusError):
+    code = "REMUS-002"
+    cause = "{path} cannot be read: {detail}"
+    remedy = "Mend the file; a sample is in etc/remus-ha/remus-ha.conf.sample."
+
+
+def configured_witness() -> str | None:
+    """The witness of the configuration file. Raises ConfigBroken."""
+    config = configparser.ConfigParser()
+    try:
+        config.read(CONFIG)
+    except configparser.Error as e:
+        raise ConfigBroken(path=CONFIG, detail=" ".join(str(e).split())) from e
+    return config.get("witness", "url", fallback=None)
+
+
+def add_wish_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("domain", metavar="DOMAIN", help="name, id or UUID of a running guest")
+    p.add_argument("host", metavar="HOST", help="the backup host (with -s '': a command)")
+    p.add_argument(
+        "-i",
+        "--interval",
+        type=_milliseconds,
+        default=200,
+        metavar="MS",
+        help="start to start of two checkpoints (default 200; 0: as often as possible)",
+    )
+    p.add_argument(
+        "--detect",
+        type=_milliseconds,
+        default=1000,
+        metavar="MS",
+        help="how long the other side may be silent before the witness is asked (default 1000)",
+    )
+    p.add_argument("--witness", metavar="URL", help="who decides which copy lives (etcd://…)")
+    p.add_argument(
+        "-s",
+        "--ssh",
+        default="ssh",
+        metavar="COMMAND",
+        help="instead of ssh; an empty string runs HOST itself as a command",
+    )
+    p.add_argument("-F", "--force", action="store_true", help="allow unsafe options")
+    p.add_argument("-n", "--no-net", action="store_true", help="don't buffer output (unsafe)")
+    p.add_argument("-d", "--no-disk", action="store_true", help="don't replicate disks (unsafe)")
+    p.add_argument(
+        "-b", "--blackhole", action="store_true", help="checkpoint into nothing (unsafe)"
+    )
+
+
+def wish_of(args: argparse.Namespace) -> Wish:
+    """What the arguments ask for. Raises ConfigBroken, DriverMissing."""
+    witness = args.witness or configured_witness()
+    buffer = not args.no_net
+    return Wish(
+        domain=args.domain,
+        host=args.host,
+        interval_ms=args.interval,
+        detect_ms=max(50, args.detect),
+        ssh=args.ssh,
+        force=args.force,
+        buffer_net=buffer,
+        replicate_disks=not args.no_disk,
+        blackhole=args.blackhole,
+        witness=witness,
+        witness_entry=entry_point("remus_ha.witness", driver_name(witness)) if witness else "",
+        netbuf_entry=entry_point("remus_ha.netbuf", "plug") if buffer else UNBUFFERED,
+    )
+
+
+def _milliseconds(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 3_600_000:
+        raise argparse.ArgumentTypeError("a number of milliseconds from 0 to 3600000")
+    return value
