@@ -18,7 +18,7 @@ from types import ModuleType
 
 import pytest
 
-from remus_ha.cmd import common
+from remus_ha.cmd import wish
 from remus_ha.exceptions import RemusError
 from remus_ha.witness.url import parse_etcd_url
 
@@ -84,12 +84,12 @@ class TestFiles:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sample = ROOT / "etc" / "remus-ha" / "remus-ha.conf.sample"
-        monkeypatch.setattr(common, "CONFIG", sample)
-        assert common.configured_witness() is None
+        monkeypatch.setattr(wish, "CONFIG", sample)
+        assert wish.configured_witness() is None
         used = tmp_path / "remus-ha.conf"
         used.write_text(re.sub(r"^#(?=\w)", "", sample.read_text(encoding="utf-8"), flags=re.M))
-        monkeypatch.setattr(common, "CONFIG", used)
-        url = common.configured_witness()
+        monkeypatch.setattr(wish, "CONFIG", used)
+        url = wish.configured_witness()
         assert url is not None
         assert [str(e) for e in parse_etcd_url(url).endpoints] == [
             f"10.0.0.{n}:2379" for n in (9, 10, 11)
