@@ -95,8 +95,8 @@ class Stage:
     def drop_guest(self) -> None:
         """End the guest and every domain that may be left of it."""
         self._guest = None
-        for row in self.lab.guests.list():
-            self.lab.guests.destroy(row.name.removesuffix("--incoming"))
+        for name in {row.name.removesuffix("--incoming") for row in self.lab.guests.list()}:
+            self.lab.guests.destroy(name)
 
     # -- between stories
 
