@@ -113,11 +113,13 @@ class Guest(DomainControl):
                 self.story("withdrawn")
             return there
 
-    def resume(self) -> None:
+    def resume(self) -> bool:
         with self.lock:
-            if self._life is Life.SUSPENDED:
+            suspended = self._life is Life.SUSPENDED
+            if suspended:
                 self.resume_now()
                 self.rearm()
+            return suspended
 
     def resume_now(self) -> None:
         with self.lock:

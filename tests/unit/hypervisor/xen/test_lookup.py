@@ -72,6 +72,15 @@ def test_passthrough(driver: XenDriver, kind: str) -> None:
     assert codes(driver, entry) == ["XEN-007"]
 
 
+@pytest.mark.parametrize("kind", ["p9s", "pvcallsifs", "vtpms", "vsnds", "vfbs", "channels"])
+def test_devices_that_nothing_replicates_or_buffers(driver: XenDriver, kind: str) -> None:
+    entry = pvh()
+    entry["config"][kind] = [{"devid": 0}]
+    (refused,) = driver.obstacles(lookup.parse(entry, Life.RUNNING), disks_may_differ=True)
+    assert isinstance(refused, errors.OtherDevices)
+    assert kind in str(refused)
+
+
 def test_a_vif_served_by_a_driver_domain(driver: XenDriver) -> None:
     entry = pvh()
     entry["config"]["nics"][1]["backend_domid"] = 2
