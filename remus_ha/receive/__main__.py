@@ -137,10 +137,10 @@ def main() -> int:
         print(e, file=sys.stderr)
         if args.restart:
             return 1
-        if backup is not None:
-            backup.give_up()
         with contextlib.suppress(OSError):  # it has had its answer, or does not wait any more
             reply(refusal(e))
+        if backup is not None:
+            backup.give_up()
         link.quit()
         return 1
     return 0

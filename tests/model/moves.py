@@ -351,13 +351,16 @@ class Moves:
             raise Violation("a protected guest did not survive one crash")
 
     def _unprotected(self, d: Draft) -> bool:
-        """Whether no crash was promised to be survived: nothing was let out on a copy's strength.
+        """Whether no crash was promised to be survived.
 
-        While a pair is made, output is held and epoch 0 may be the only one: that counts.
+        The guest was stopped on purpose, or there is no pair and nothing was let out on a copy's
+        strength.
         """
         register = self.rules.registers.values[d.store.register]
-        paired = register is not None and register.kind is RegisterKind.PAIR
-        return d.need.epoch < 0 and not paired
+        kind = RegisterKind.NONE if register is None else register.kind
+        if kind is RegisterKind.HOLDER:
+            return d.need.epoch < 0
+        return kind is RegisterKind.NONE
 
     def _come_back(self, d: Draft, h: int) -> None:
         nonce = d.hosts[h].nonce + 1

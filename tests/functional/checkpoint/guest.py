@@ -47,7 +47,7 @@ class Guest(DomainControl):
         self.obey_s: float | None = 0.005
         self.closed = False
         self._life = Life.RUNNING
-        self._paused = False
+        self._owes = False
         self._node = ""
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.lock = threading.RLock()
@@ -56,8 +56,11 @@ class Guest(DomainControl):
 
     def become(self, life: Life) -> None:
         with self.lock:
-            if life is Life.PAUSED or self._life is not Life.GONE:
+            paused = self._life is Life.PAUSED
+            if self._life is not Life.GONE:
                 self._set(life)
+            if paused and life is Life.RUNNING:
+                self._go_on()
 
     def _set(self, life: Life) -> None:
         self._life = life
@@ -70,7 +73,7 @@ class Guest(DomainControl):
 
     def _take(self) -> None:
         with self.lock:
-            if self._node != "suspend":
+            if self._node != "suspend" or self._life is not Life.RUNNING:
                 return
             self._node = ""
             self.story("taken")
@@ -80,8 +83,16 @@ class Guest(DomainControl):
 
     def _obey(self) -> None:
         with self.lock:
+            self._owes = self._life is Life.PAUSED
             if self._life is Life.RUNNING:
                 self._set(Life.SUSPENDED)
+
+    def _go_on(self) -> None:
+        """After a pause: what it was about to do."""
+        if self._owes:
+            threading.Timer(self.obey_s or 0.0, self._obey).start()
+        elif self._node == "suspend" and self.take_s is not None:
+            threading.Timer(self.take_s, self._take).start()
 
     # --- what the product does
 
@@ -141,7 +152,7 @@ class Guest(DomainControl):
     def unpause(self) -> None:
         with self.lock:
             if self._life is Life.PAUSED:
-                self._set(Life.RUNNING)
+                self.become(Life.RUNNING)
 
     def destroy(self) -> None:
         with self.lock:

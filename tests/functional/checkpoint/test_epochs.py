@@ -277,7 +277,6 @@ def test_a_pause_while_the_request_is_on_its_way(bench: Bench) -> None:
     def go_on() -> None:
         bench.guest.take_s = 0.0
         bench.guest.become(Life.RUNNING)
-        bench.guest._take()
 
     bench.after(0.1, pause)
     assert bench.run(epochs=2).reason == ENOUGH
