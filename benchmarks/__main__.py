@@ -96,7 +96,8 @@ def run(parts: Sequence[str], args: argparse.Namespace) -> None:
             run_part(name, Bed(lab), args, end - began)
             print(f"part {name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     finally:
-        take_down(lab)
+        if any(PARTS[name].needs_lab for name in parts):
+            take_down(lab)
 
 
 def run_part(name: str, bed: Bed, args: argparse.Namespace, left_s: float) -> None:
@@ -111,7 +112,8 @@ def run_part(name: str, bed: Bed, args: argparse.Namespace, left_s: float) -> No
     except RemusError as error:
         complain(error)
         rows = [report.failed(name, error)]
-        bed.lab.down()
+        if part.needs_lab:
+            bed.lab.down()
     report.keep(args.out, name, rows)
 
 
@@ -125,7 +127,7 @@ def alone() -> Iterator[None]:
     """One at a time: its name is a socket's, which nothing can leave behind."""
     with socket.socket(socket.AF_UNIX) as mark:
         try:
-            mark.bind("\0remus-ha-bench")
+            mark.bind(f"\0{RUN}")
         except OSError as error:
             raise AlreadyRunning() from error
         yield
