@@ -135,6 +135,11 @@ class Bench:
             self.epochs.run()
         return caught.value
 
+    def requests(self) -> list[float]:
+        """When the guest was asked to suspend."""
+        told = zip(self.story.times, self.story.events, strict=True)
+        return [at for at, event in told if event == "request"]
+
     def close(self) -> None:
         if self.helper is not None:
             self.loop.forget(self.helper.fileno())
@@ -186,10 +191,8 @@ def test_there_is_no_suspend_before_the_acknowledgement(bench: Bench) -> None:
     bench.acknowledge = lambda n: bench.after(0.1, bench.ack, n)
     bench.start()
     bench.run(epochs=4)
-    requests = [t for t, e in zip(bench.story.times, bench.story.events, strict=True)
-                if e == "request"]  # fmt: skip
     for n in range(3):
-        assert bench.story.time_of(f"ack {n}") < requests[n + 1]
+        assert bench.story.time_of(f"ack {n}") < bench.requests()[n + 1]
         assert bench.story.time_of(f"ack {n}") - bench.story.time_of(f"mark {n}") >= 0.1
 
 
@@ -225,13 +228,12 @@ def test_nothing_is_acknowledged_while_the_next_epoch_is_on_its_way(bench: Bench
 
 def test_the_pair_is_waited_for(bench: Bench) -> None:
     bench.start()
-    allowed = threading.Event()
-    bench.epochs.may_go_on = lambda: bench.epochs.marked < 0 or allowed.is_set()
-    bench.after(0.2, allowed.set)
+    allowed: list[float] = []
+    bench.epochs.may_go_on = lambda: bench.epochs.marked < 0 or bool(allowed)
+    bench.acknowledge = lambda n: bench.after(0.001, bench.ack, n)
+    bench.after(0.5, lambda: allowed.append(time.monotonic()))
     bench.run(epochs=2)
-    requests = [t for t, e in zip(bench.story.times, bench.story.events, strict=True)
-                if e == "request"]  # fmt: skip
-    assert requests[1] - bench.story.time_of("ack 0") >= 0.15
+    assert bench.story.time_of("ack 0") < allowed[0] < bench.requests()[1]
 
 
 def test_a_guest_that_never_takes_the_request(bench: Bench) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from remus_ha.core import primary as primary_table
 from remus_ha.core.register import Kind
+from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.base import Life
 from remus_ha.netbuf.modes import Mode
 from remus_ha.receive.request import Reply
@@ -69,15 +70,18 @@ class Player:
 
     def _run(self) -> None:
         context = server_context(self._own, self.pair._own.certificate)
-        self.channel = accept_control(self._control, context, 20.0)
+        try:
+            self.channel = accept_control(self._control, context, 10.0)
+        except RemusError:
+            return  # nobody has come: the test knows why
         self._serve(lambda: any(isinstance(frame, Hello) for frame in self.frames))
         if self.welcome is None:
             return
         self.channel.send(self.welcome)
         try:
             data = accept_data(self._data, self.session, KEY, 5.0)
-        except Exception:
-            return  # it has not come: the test knows why
+        except RemusError:
+            return  # likewise
         threading.Thread(target=self._swallow, args=(data,), daemon=True).start()
         self._serve(lambda: self._ended)
 
