@@ -6,6 +6,7 @@ when a domain's life changes.
 """
 
 import contextlib
+import errno
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,17 @@ def life_of(info: dict[str, Any] | None, domid: int) -> Life:
     if info["shutdown"]:
         return _REASONS.get(info["shutdown_reason"], Life.CRASHED)
     return Life.PAUSED if info["paused"] else Life.RUNNING
+
+
+def info_of(xc: Any, domid: int) -> dict[str, Any] | None:
+    """What Xen says of the domain of that id or the next higher one; None where there is none."""
+    try:
+        infos: list[dict[str, Any]] = xc.domain_getinfo(domid, 1)
+    except Exception as e:  # xen.lowlevel.xc.Error derives from nothing more special
+        if e.args[:1] == (errno.ESRCH,):
+            return None
+        raise
+    return infos[0] if infos else None
 
 
 class XenDomain(DomainControl):
@@ -55,16 +67,7 @@ class XenDomain(DomainControl):
             pass
 
     def life(self) -> Life:
-        infos = self._xc.domain_getinfo(self.domid, 1)
-        return life_of(infos[0] if infos else None, self.domid)
-
-    def uuid(self) -> str:
-        """The domain's UUID in the usual text form, empty when it is gone."""
-        infos = self._xc.domain_getinfo(self.domid, 1)
-        if not infos or infos[0]["domid"] != self.domid:
-            return ""
-        h = "".join(f"{octet & 0xFF:02x}" for octet in infos[0]["handle"])
-        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+        return life_of(info_of(self._xc, self.domid), self.domid)
 
     def request_suspend(self) -> None:
         with self._gone_is_fine():

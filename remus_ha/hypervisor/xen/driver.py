@@ -12,7 +12,7 @@ from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.xen import lookup, paths, restore, xlconfig
-from remus_ha.hypervisor.xen.domain import XenDomain, life_of, xl
+from remus_ha.hypervisor.xen.domain import XenDomain, info_of, life_of, xl
 from remus_ha.hypervisor.xen.helper import SaveHelper
 
 _CREATE_S = 40.0
@@ -60,8 +60,7 @@ class XenDriver:
         return None
 
     def life_of(self, domid: int) -> Life:
-        infos = self._xc.domain_getinfo(domid, 1)
-        return life_of(infos[0] if infos else None, domid)
+        return life_of(info_of(self._xc, domid), domid)
 
     def find(self, name: str) -> Guest:
         """Raises NoSuchGuest, ConfigUnreadable."""
