@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Sequence
 
 from remus_ha.netbuf.base import NetbufDriver, VifRef, VifStats
+from remus_ha.netbuf.completion import CompletionTap
 from remus_ha.netbuf.devices import Devices
 from remus_ha.netbuf.errors import LimitOutOfRange
 from remus_ha.netbuf.kernel import load_modules
@@ -69,6 +70,7 @@ class PlugDriver(NetbufDriver):
         self._session = session
         self._mode = Mode.ABSENT
         self._channel = Channel()
+        self._taps: list[CompletionTap] = []
         self._use((), ())
 
     @property
@@ -80,7 +82,7 @@ class PlugDriver(NetbufDriver):
         mode = after(self._mode, Hook.SETUP_HELD if held else Hook.SETUP_PASSING)
         load_modules()
         with Devices() as devices, contextlib.ExitStack() as undo:
-            undo.callback(self._use, (), ())
+            undo.callback(self._forget)
             builder = Builder(devices, self._channel, undo)
             found = {vif: self._find_or_make(builder, vif, adopt) for vif in vifs}
             there = {vif: port for vif, port in found.items() if port is not None}
@@ -88,6 +90,8 @@ class PlugDriver(NetbufDriver):
             # A new plug buffers, an adopted one may do anything.
             self._tell(self._buffer if held else self._open)
             for port in self._ports:
+                if port.source is not None:
+                    self._taps.append(CompletionTap(port.source.name))
                 builder.connect(port)
             undo.pop_all()
         self._mode = mode
@@ -115,7 +119,7 @@ class PlugDriver(NetbufDriver):
             self.pass_through()
         with Devices() as devices:
             dismantle(devices, self._channel, self._ports, release=release)
-        self._use((), ())
+        self._forget()
         self._mode = mode
 
     def stats(self) -> tuple[VifStats, ...]:
@@ -129,7 +133,14 @@ class PlugDriver(NetbufDriver):
         return tuple(self._stats(n, vif, queues[n]) for n, vif in enumerate(self._vifs))
 
     def close(self) -> None:
+        self._forget()
         self._channel.close()
+
+    def _forget(self) -> None:
+        for tap in self._taps:
+            tap.close()
+        self._taps.clear()
+        self._use((), ())
 
     def _find_or_make(self, builder: Builder, vif: VifRef, adopt: bool) -> Port | None:
         lease = Lease(vif=vif.name, guest=self._guest, session=self._session)

@@ -5,7 +5,10 @@ dom0, in network namespaces of their own. The shut vif needs a real netback and 
 """
 
 import json
+import shlex
 import socket
+import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +49,16 @@ d = PlugDriver(guest="lab", session="one")
 d.setup([VifRef(*v) for v in {vifs!r}])
 d.postsuspend()
 os.kill(os.getpid(), 9)
+"""
+HOLD_AND_COUNT = """
+from remus_ha.netbuf.base import VifRef
+from remus_ha.netbuf.plug import PlugDriver
+d = PlugDriver(guest="lab", session="one")
+d.setup([VifRef(*v) for v in {vifs!r}], held=True)
+print("held")
+input()
+print(d.stats()[0].backlog_bytes)
+d.teardown(release=True)
 """
 TAKE_OVER = """
 from remus_ha.netbuf.base import VifRef
@@ -123,6 +136,35 @@ def test_a_shut_vif_emits_nothing_until_it_is_opened(lab: Lab, shut_guest: Guest
     python(lab, OPEN.format(macs=macs, domid=domid))
     assert hello(lab, 30), "an opened vif let nothing out"
     lab.guests.control(GUEST).command("welcome")
+
+
+def test_a_guest_sends_on_while_its_output_is_held(lab: Lab) -> None:
+    """Large answers to 400 pings are all held; uncompleted, a quarter of them stop the guest."""
+    plan = lab.guests.create(GuestSpec("wordy"), "a")
+    domid = int(lab.ssh("a", "xl domid wordy").stdout)
+    vifs = [(f"vif{domid}.0", plan.mac(0), 0, domid)]
+    try:
+        program = ["python3", "-u", "-c", HOLD_AND_COUNT.format(vifs=vifs)]
+        holder = lab.host("a").shell.popen(shlex.join(program), stdin=subprocess.PIPE)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with lab.enter():
+            ping(plan.ipv4(), count=400, size=1400)
+        counted, _ = holder.communicate(b"count\n", timeout=60)
+        assert int(counted) > 390 * 1400, counted
+    finally:
+        lab.ssh("a", "xl destroy wordy", check=False)
+
+
+def ping(address: str, count: int, size: int) -> None:
+    """Echo requests, not so fast that the guest's ring overflows."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
+        for number in range(count):
+            request = struct.pack("!BBHHH", 8, 0, 0, 77, number) + bytes(size)
+            total = 0x0800 + 77 + number
+            checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+            s.sendto(request[:2] + struct.pack("!H", checksum) + request[4:], (address, 0))
+            time.sleep(0.01)
 
 
 def test_a_killed_owner_leaves_a_real_guests_output_held(lab: Lab) -> None:

@@ -246,6 +246,26 @@ def refused_hooks(bench: Bench) -> dict[str, object]:
     return {}
 
 
+def completion(bench: Bench) -> dict[str, object]:
+    """While a buffer is there something listens on its vif, and what it hears it does not keep."""
+    d = driver()
+    d.setup(bench.vifs)
+    assert listeners() == {v.name for v in bench.vifs}, listeners()
+    d.teardown(release=True)
+    assert listeners() == set(), listeners()
+    sh("tc qdisc add dev vif7.3 clsact")
+    expect(ForeignIngress, lambda: d.setup(bench.vifs))
+    assert listeners() == set(), listeners()
+    return {}
+
+
+def listeners() -> set[str]:
+    """Vifs that a packet socket is bound to."""
+    with open("/proc/thread-self/net/ptype") as f:
+        rows = [line.split() for line in f]
+    return {row[1] for row in rows if row[:1] == ["ALL"] and row[1].startswith("vif")}
+
+
 def limit(bench: Bench) -> dict[str, object]:
     """At the limit frames are dropped and counted; those held go out exactly."""
     d = driver(limit_bytes=LOWEST_LIMIT_BYTES)
@@ -630,6 +650,7 @@ CASES: dict[str, Callable[[Bench], dict[str, object]]] = {
     for case in (
         epochs,
         refused_hooks,
+        completion,
         limit,
         killed,
         taken_over_passes_all,
