@@ -1,6 +1,7 @@
 """State that a process crash keeps."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,77 @@ def test_sessions_are_those_with_a_session_file(root: Path) -> None:
     rundir.write_json(rundir.directory("primary", "ended") / "result.json", {})
     assert rundir.sessions("primary") == ["a", "b"]
     assert rundir.sessions("backup") == []
+
+
+HOLD = (
+    "import sys\n"
+    "from remus_ha import rundir\n"
+    "lock = rundir.Lock('primary', sys.argv[1])\n"
+    "print(lock.take(), flush=True)\n"
+    "sys.stdin.read()\n"
+)
+
+
+def holder(root: Path) -> "subprocess.Popen[str]":
+    """A process that takes the lock and says whether it got it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, UUID],
+        env={**os.environ, "REMUS_HA_RUN_DIR": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_one_process_of_a_role_at_a_time(root: Path) -> None:
+    first, second = holder(root), None
+    try:
+        assert said(first) == "True"
+        second = holder(root)
+        assert said(second) == "False"
+        assert rundir.is_running("primary", UUID)
+        assert not rundir.is_running("backup", UUID)
+        assert not rundir.is_running("primary", UUID.replace("6a", "7b"))
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+                process.communicate()
+    assert not rundir.is_running("primary", UUID), "a death lets go of it"
+    third = holder(root)
+    assert said(third) == "True"
+    third.communicate()
+
+
+def test_a_look_at_the_lock_keeps_nobody_from_taking_it(root: Path) -> None:
+    """cleanup looks just when a process is being started again."""
+    looking = rundir.Lock("primary", UUID)
+    assert not looking.taken()
+    first = holder(root)
+    assert said(first) == "True"
+    assert looking.taken()
+    looking.close()
+    assert rundir.is_running("primary", UUID), "the end of a look takes nothing away"
+    first.communicate()
+
+
+def test_a_lock_is_not_inherited_by_what_a_process_starts(root: Path) -> None:
+    """The save helper or xl may outlive who started it by a moment."""
+    started = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=2).pid)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD.replace("sys.stdin.read()", started), UUID],
+        env={**os.environ, "REMUS_HA_RUN_DIR": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    taken, child = process.communicate(timeout=60)[0].split()
+    try:
+        assert taken == "True"
+        assert not rundir.is_running("primary", UUID)
+    finally:
+        os.kill(int(child), signal.SIGKILL)
