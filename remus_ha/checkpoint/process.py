@@ -29,6 +29,7 @@ from remus_ha.deciding import Decider
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life, MemoryStream
+from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.domain import XenDomain
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.hypervisor.xen.savers import Savers
@@ -321,12 +322,12 @@ class Primary:
         epochs = self._epochs
         if epochs is None:
             return
-        due = epochs.acknowledge(n)
-        self._figures.stale_acks += not due
-        if due and n == 0:
+        if not epochs.acknowledge(n):
+            self._figures.stale_acks += 1
+        elif n == 0:
             self._decider.feed(Event.FIRST_ACK)
         else:
-            self._decider.feed(Event.ACK, outstanding=due)
+            self._decider.feed(Event.ACK, outstanding=True)
 
     def _on_trouble(self, trouble: Trouble) -> None:
         if self._epochs is not None:
@@ -334,6 +335,8 @@ class Primary:
 
     def _on_domain(self, _events: int) -> None:
         self._domain.drain()
+        if self._restarted:
+            return  # this domain has had its day
         life = self._domain.life()
         if life is Life.SUSPENDED:
             self._on_suspended()
@@ -432,11 +435,13 @@ class Primary:
     def _restart_guest(self) -> None:
         """The reboot that the guest asked for: its new vifs come up shut, and are opened next."""
         s = self._session
-        self._domain.destroy()
-        self._buffer.teardown(release=False)
+        self._restarted = True
         try:
-            domid = self._xen.create(self._vifs.substituted())
-            self._restarted = True
+            text = xlconfig.render(self._vifs.substituted())
+            self._domain.destroy()
+            self._link.beat()
+            self._buffer.teardown(release=False)
+            domid = self._xen.create(text, s.name)
             self.journal(f"{s.name} was started again as domain {domid}")
             for complaint in self._vifs.open(domid):
                 self.journal(complaint)

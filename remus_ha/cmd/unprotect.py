@@ -43,6 +43,6 @@ def run(args: argparse.Namespace) -> int:
             result: Any = rundir.read_json(rundir.directory("primary", uuid) / "result.json")
             if result and not rundir.is_running("primary", uuid):
                 print(f"{args.domain}: {result['state']}")
-                return 0
+                return 0 if result["state"] == "stopped" else 1
         time.sleep(LOOK_S)
     raise StillEnding(name=args.domain, state=state, seconds=END_S)

@@ -85,15 +85,6 @@ def get_root_qdisc(ifindex: int) -> bytes:
     )
 
 
-def get_ingress_qdisc(ifindex: int) -> bytes:
-    """The same for what is at a device's ingress; ENOENT where there is nothing."""
-    return message(
-        RTM_GETQDISC,
-        NLM_F_REQUEST | NLM_F_ECHO,
-        _TCMSG.pack(0, ifindex, 0, TC_H_INGRESS, 0),
-    )
-
-
 def parse_kind(payload: memoryview) -> str:
     """Kind out of an RTM_NEWQDISC payload."""
     start, end = attributes(payload, _TCMSG.size)[TCA_KIND]

@@ -6,12 +6,11 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest, Life
-from remus_ha.hypervisor.xen import lookup, paths, restore, xlconfig
+from remus_ha.hypervisor.xen import lookup, paths, restore
 from remus_ha.hypervisor.xen.domain import XenDomain, info_of, life_of, xl
 from remus_ha.hypervisor.xen.helper import SaveHelper
 
@@ -72,14 +71,13 @@ class XenDriver:
     def save(self, domid: int, stream_fd: int, log: Callable[[str], None]) -> SaveHelper:
         return SaveHelper(paths.save_helper(self.version), domid, stream_fd, log)
 
-    def create(self, config: dict[str, Any]) -> int:
-        """Start a domain from libxl's JSON configuration; its id. Raises RemusError."""
-        text = xlconfig.render(config)
+    def create(self, text: str, name: str) -> int:
+        """Start a domain from the text of an xl.cfg(5); its id. Raises RemusError."""
         with tempfile.NamedTemporaryFile("w", suffix=".cfg", prefix="remus-ha-") as f:
             f.write(text)
             f.flush()
             xl("create", "-q", f.name, timeout_s=_CREATE_S)
-        return int(xl("domid", config["c_info"]["name"]))
+        return int(xl("domid", name))
 
     def obstacles(self, guest: Guest, *, disks_may_differ: bool) -> list[RemusError]:
         """Why this guest cannot be protected from here; empty when it can."""

@@ -24,7 +24,7 @@ _IGNORED = frozenset(
     dm_restrict event_channels exec_ssidref iomem iommu_memkb ioports irqs
     max_grant_frames max_grant_version max_maptrack_frames max_memkb nested_hvm
     numa_placement rtc_timeoffset sched_params shadow_memkb target_memkb tee type type.hvm
-    type.pvh video_memkb vmtrace_buf_kb vnuma_nodes vpmu {     "avail_vcpus
+    type.pvh video_memkb vmtrace_buf_kb vnuma_nodes vpmu avail_vcpus
     """.split()
 )
 _VIF = {"mac": "mac", "bridge": "bridge", "script": "script", "ifname": "vifname", "mtu": "mtu"}
@@ -58,7 +58,9 @@ def render(config: dict[str, Any]) -> str:
         "disk": [_disk(name, disk) for disk in config.get("disks", [])],
     }
     _refuse_unknown(name, config, build)
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+    return "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items()
+    )
 
 
 def _vcpus(build: dict[str, Any]) -> int:
