@@ -174,6 +174,20 @@ def test_an_acknowledgement_of_another_session_releases_nothing(pair: Pair, play
     assert all(register.kind is not Kind.PAIR for _, register in pair.store.history)
 
 
+def test_an_acknowledgement_before_there_is_an_epoch(pair: Pair, player: Player) -> None:
+    """Rubbish from a peer ends the session at most, never the process."""
+
+    def answer(n: int) -> None:
+        player.ack(7)
+        player.ack(n)
+
+    player.on_epoch = answer
+    player.start()
+    pair.wait(lambda: not pair.primary.running or pair.status().get("acked", -1) >= 1)
+    assert pair.primary.error is None
+    assert pair.guest.life() is Life.RUNNING
+
+
 def test_a_backup_that_acknowledges_nothing(pair: Pair, player: Player) -> None:
     """Output is held, and the primary asks after its time; the beats go on meanwhile."""
     pair.interval_ms = 50

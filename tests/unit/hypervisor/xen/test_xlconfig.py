@@ -1,0 +1,86 @@
+"""A guest that asks for a reboot is created again from its own JSON configuration."""
+
+import ast
+from typing import Any
+
+import pytest
+
+from remus_ha.hypervisor.xen.xlconfig import NotRebootable, render
+from tests.unit.hypervisor.xen.listing import DISKS, UUID, other, pvh
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The text read back: an xl configuration of literals is Python as well."""
+    lines = render(config).splitlines()
+    return {
+        key.strip(): ast.literal_eval(value.strip())
+        for key, _, value in (line.partition("=") for line in lines)
+    }
+
+
+def test_a_pvh_guest_comes_back_as_it_was() -> None:
+    told = settings(pvh()["config"])
+    assert told == {
+        "name": "web1",
+        "uuid": UUID,
+        "type": "pvh",
+        "memory": 96,
+        "maxmem": 96,
+        "vcpus": 2,
+        "maxvcpus": 2,
+        "kernel": "/root/guest/vmlinuz",
+        "ramdisk": "/root/guest/initrd",
+        "cmdline": "console=hvc0 quiet",
+        "tsc_mode": "native",
+        "on_reboot": "restart",
+        "vif": [
+            "mac=00:16:3E:00:00:50,bridge=xenbr0,script=/etc/xen/scripts/vif-bridge",
+            "mac=00:16:3e:00:00:51,bridge=xenbr1,script=vif-openvswitch,vifname=web1-inside",
+        ],
+        "disk": [],
+    }
+
+
+def test_disks() -> None:
+    config = pvh()["config"]
+    config["disks"] = DISKS[:2]
+    assert settings(config)["disk"] == [
+        "format=raw,vdev=xvda,access=rw,target=/var/lib/xen/web1.img",
+        "format=raw,vdev=xvdb,access=ro,target=/dev/vg0/data",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["pv", "hvm"])
+def test_other_kinds_are_refused(kind: str) -> None:
+    with pytest.raises(NotRebootable, match=kind):
+        render(other(kind)["config"])
+
+
+@pytest.mark.parametrize("key", ["pcidevs", "p9s", "vtpms"])
+def test_a_device_that_would_be_lost_is_refused(key: str) -> None:
+    config = pvh()["config"]
+    config[key] = [{"devid": 0}]
+    with pytest.raises(NotRebootable, match=key):
+        render(config)
+
+
+def test_a_setting_that_would_be_lost_is_refused() -> None:
+    config = pvh()["config"]
+    config["b_info"]["extra_pages"] = 7
+    with pytest.raises(NotRebootable, match="extra_pages"):
+        render(config)
+
+
+def test_what_is_set_to_nothing_is_not_lost() -> None:
+    config = pvh()["config"]
+    config["b_info"]["extra_pages"] = []
+    config["p9s"] = []
+    assert settings(config)["name"] == "web1"
+
+
+@pytest.mark.parametrize("cmdline", ['root="LABEL=x y"', "a\\b", "tab\there", "ümlaut"])
+def test_text_survives_its_quotes(cmdline: str) -> None:
+    config = pvh()["config"]
+    config["b_info"]["cmdline"] = cmdline
+    assert settings(config)["cmdline"] == cmdline
+    assert "\\u" not in render(config), "xl knows no such escape"
