@@ -32,6 +32,7 @@ class State(enum.Enum):
     OPENING = "opening"  # swap won, being written down; vifs shut
     ALIVE = "alive"  # end: the copy is the guest, vifs open, announced
     BEATEN = "beaten"  # another won: copy kept, not running, until the winner has opened
+    FENCING = "fencing"  # the operator's word that the other host is dead: swap to me wanted
     GIVING_BACK = "giving_back"  # the copy died after its swap was sent: swap to the peer wanted
     BROKEN = "broken"  # end: the restore died or a store is poisoned; never swaps
     DESTROYED = "destroyed"  # end: another has won or the guest was stopped; copy destroyed
@@ -68,7 +69,7 @@ class Action(enum.Enum):
     READ = "read"  # witness: linearizable read
     SWAP_TO_ME = "swap_to_me"  # witness: known value -> witness.bump(ledger)
     SWAP_TO_PEER = "swap_to_peer"  # witness: known value -> witness.give_back(ledger)
-    SEIZE = "seize"  # witness: known value -> witness.seize(ledger), the peer being fenced
+    SEIZE = "seize"  # witness: known value -> witness.seize(ledger), the other host being dead
     RECORD_OPENED = "record_opened"  # witness: opened := g, if the register still is the known one
     ASK_AGAIN_LATER = "ask_again_later"  # arm the timer of RETRY
     CUT = "cut"  # close the primary's disk, data and control connections
@@ -92,6 +93,9 @@ class Facts:
     committed: bool = False  # RESTART: at least one epoch was committed
     restored: bool = False  # any: the domain has been restored and lives, running or paused
     broken: bool = False  # RESTART: restore dead, or store poisoned
+
+
+LOST: Final = frozenset({Standing.OTHER, Standing.STILL_OTHER})
 
 
 def won(facts: Facts) -> bool:
@@ -131,12 +135,17 @@ def stopped(facts: Facts) -> bool:
 
 def lost_for_good(facts: Facts) -> bool:
     """A higher generation is another's, and that one has recorded that it opened."""
-    return facts.standing is Standing.OTHER and facts.opened
+    return facts.standing in LOST and facts.opened
 
 
 def lost(facts: Facts) -> bool:
     """A higher generation is held by another."""
-    return facts.standing is Standing.OTHER
+    return facts.standing in LOST
+
+
+def held_as_before(facts: Facts) -> bool:
+    """Another holds the very value that was last read: the one that the operator speaks of."""
+    return facts.standing in {Standing.STILL_OTHER, Standing.PENDING}
 
 
 def restored(facts: Facts) -> bool:
@@ -159,8 +168,9 @@ S, E, A = State, Event, Action
 
 ENDS: Final = (S.ALIVE, S.BROKEN, S.DESTROYED, S.STOPPED)
 RECEIVES: Final = (S.RECEIVING, S.STANDBY)
-READS: Final = (S.IN_DOUBT, S.SWAPPING, S.BEATEN, S.GIVING_BACK)
-SWAPS: Final = (S.SWAPPING, S.GIVING_BACK)
+READS: Final = (S.IN_DOUBT, S.SWAPPING, S.BEATEN, S.FENCING, S.GIVING_BACK)
+SWAPS: Final = (S.SWAPPING, S.FENCING, S.GIVING_BACK)
+WANTS: Final = (S.IN_DOUBT, S.SWAPPING, S.BEATEN, S.FENCING)  # have a copy, and want to live
 SWAP_ANSWERS: Final = (E.SWAP_WON, E.SWAP_REFUSED, E.SWAP_UNKNOWN)
 RECORD_ANSWERS: Final = (E.OPENED_RECORDED, E.RECORD_FAILED)
 ANSWERS: Final = (E.READ, E.READ_FAILED, *SWAP_ANSWERS, *RECORD_ANSWERS)
@@ -210,13 +220,16 @@ _PROMOTE: Rows = (
         S.RESTORING, E.RESTORE_FAILED, always, S.GIVING_BACK, (A.READ,),
         "cannot live: never swaps to itself (W3); returns what an earlier life may have won",
     ),
-    Row(
-        S.SWAPPING, E.SWAP_WON, always, S.OPENING, (A.RECORD_OPENED,),
+    *each(
+        (S.SWAPPING, S.FENCING), E.SWAP_WON, always, S.OPENING, (A.RECORD_OPENED,),
         "nobody else can live now; written down before opening (W12)",
     ),
-    Row(S.SWAPPING, E.READ, won, S.OPENING, (A.RECORD_OPENED,), "it won, its answer was lost (W5)"),
-    Row(
-        S.SWAPPING, E.READ, mine, S.SWAPPING, (A.SWAP_TO_ME,),
+    *each(
+        (S.SWAPPING, S.FENCING), E.READ, won, S.OPENING, (A.RECORD_OPENED,),
+        "it won, its answer was lost (W5)",
+    ),
+    *each(
+        (S.SWAPPING, S.FENCING), E.READ, mine, None, (A.SWAP_TO_ME,),
         "not yet: the same swap again; this copy never goes back to its session (W4)",
     ),
     Row(
@@ -228,15 +241,19 @@ _PROMOTE: Rows = (
 
 _LOSE: Rows = (
     *each(
-        (S.IN_DOUBT, S.SWAPPING, S.BEATEN), E.READ, stopped, S.DESTROYED, GONE,
+        WANTS, E.READ, stopped, S.DESTROYED, GONE,
         "stopped on purpose: not resurrected (W6, G5)",
     ),
     *each(
-        (S.IN_DOUBT, S.SWAPPING, S.BEATEN), E.READ, lost_for_good, S.DESTROYED, GONE,
+        WANTS, E.READ, lost_for_good, S.DESTROYED, GONE,
         "a higher generation is another's and that one lives (W5, W6, W12)",
     ),
+    Row(
+        S.FENCING, E.READ, held_as_before, S.FENCING, (A.SEIZE,),
+        "its holder has not opened since and never will: the operator has seen to that (W8, W12)",
+    ),
     *each(
-        (S.IN_DOUBT, S.SWAPPING), E.READ, lost, S.BEATEN, KEEP,
+        (S.IN_DOUBT, S.SWAPPING, S.FENCING), E.READ, lost, S.BEATEN, KEEP,
         "another has won but has not opened: keep the copy for it (W12)",
     ),
     Row(
@@ -248,12 +265,13 @@ _LOSE: Rows = (
         "given back, and not restored yet: restore first (W3)",
     ),
     *each(
-        (S.IN_DOUBT, S.SWAPPING, S.BEATEN), E.READ, always, None, (A.ASK_AGAIN_LATER,),
+        WANTS, E.READ, always, None, (A.ASK_AGAIN_LATER,),
         "no evidence, or not yet a pair: hold; a pair swap may be on its way (W1, W5, W9)",
     ),
     *each(
-        (S.IN_DOUBT, S.BEATEN), E.OPERATOR_FENCED, restored, S.SWAPPING, (A.CUT, A.SEIZE),
-        "the operator's word, the other host being fenced (W8)",
+        (S.IN_DOUBT, S.BEATEN), E.OPERATOR_FENCED, restored, S.FENCING,
+        (A.CUT, A.RESUME_GUEST, A.READ),
+        "the operator's word on who was last read; read once more whether that has opened",
     ),
     *each(
         (S.IN_DOUBT, S.BEATEN), E.OPERATOR_FENCED, always, None, PROMOTE,
@@ -263,7 +281,7 @@ _LOSE: Rows = (
 
 _GIVE_BACK: Rows = (
     *each(
-        (S.IN_DOUBT, S.SWAPPING, S.OPENING, S.BEATEN), E.RESTORE_FAILED, always, S.GIVING_BACK,
+        (*WANTS, S.OPENING), E.RESTORE_FAILED, always, S.GIVING_BACK,
         (A.READ,),
         "the copy died, perhaps with a swap on its way: it must not stay the winner (W3)",
     ),
@@ -342,7 +360,7 @@ _REMARKS: tuple[Remark[State, Event], ...] = (
     *ignored((*RECEIVES, S.RESTORING), (E.RETRY,), "a timer armed in an earlier state"),
     *impossible(RECEIVES, (E.RESTORED,), "the keeper still holds the restore's pipe"),
     *ignored(
-        (S.IN_DOUBT, S.BEATEN, S.SWAPPING, S.OPENING, S.GIVING_BACK),
+        (*WANTS, S.OPENING, S.GIVING_BACK),
         (E.RESTORED,),
         "a duplicate, or the operator's promotion: facts.restored tells",
     ),
@@ -358,13 +376,13 @@ _REMARKS: tuple[Remark[State, Event], ...] = (
     ),
     *ignored((S.RECEIVING,), (E.TOLD_PROMOTE,), "nothing committed: nothing to promote"),
     *ignored(
-        (S.RESTORING, S.SWAPPING, S.OPENING, S.GIVING_BACK),
+        (S.RESTORING, S.SWAPPING, S.FENCING, S.OPENING, S.GIVING_BACK),
         (E.TOLD_STOP,),
         "the swap or the next reading tells (W6)",
     ),
     *ignored((S.GIVING_BACK,), (E.RESTORE_FAILED,), "known already"),
     *ignored(
-        (*RECEIVES, S.RESTORING, S.SWAPPING, S.OPENING, S.GIVING_BACK),
+        (*RECEIVES, S.RESTORING, S.SWAPPING, S.FENCING, S.OPENING, S.GIVING_BACK),
         (E.OPERATOR_FENCED,),
         "nothing hangs on the other host's word here",
     ),

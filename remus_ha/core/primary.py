@@ -41,6 +41,7 @@ class State(enum.Enum):
     OPENING = "opening"  # bump won, being written down; output held
     ALONE = "alone"  # bump won and written down: unprotected, output open
     BEATEN = "beaten"  # another won: copy paused until the winner has opened
+    FENCING = "fencing"  # the operator's word that the other host is dead: swap to me wanted
     RETURNING = "returning"  # unprotect: swap to me wanted; output held
     RETURNED = "returned"  # unprotect: swap won, being written down; output held
     ENDING = "ending"  # guest ended on purpose: swap to none wanted
@@ -84,7 +85,7 @@ class Action(enum.Enum):
     SWAP_TO_ME = "swap_to_me"  # witness: known value -> witness.bump(ledger)
     SWAP_TO_PAIR = "swap_to_pair"  # witness: known value -> witness.pair(ledger)
     SWAP_TO_NONE = "swap_to_none"  # witness: known value -> witness.stop(ledger)
-    SEIZE = "seize"  # witness: known value -> witness.seize(ledger), the peer being fenced
+    SEIZE = "seize"  # witness: known value -> witness.seize(ledger), the other host being dead
     RECORD_OPENED = "record_opened"  # witness: opened := g, if the register still is the known one
     ASK_AGAIN_LATER = "ask_again_later"  # arm the timer of RETRY
     START_STREAM = "start_stream"  # connect, stream epoch 0, BUFFER from the first suspend on
@@ -112,6 +113,9 @@ class Facts:
     outstanding: bool = False  # ACK: it names the one outstanding (session, epoch)
     final: bool = False  # ACK: that epoch is the one of FINAL_EPOCH
     restart_on_crash: bool = False  # GUEST_CRASHED: the guest's on_crash says restart
+
+
+LOST: Final = frozenset({Standing.OTHER, Standing.STILL_OTHER})
 
 
 def won(facts: Facts) -> bool:
@@ -158,12 +162,17 @@ def stopped(facts: Facts) -> bool:
 
 def lost_for_good(facts: Facts) -> bool:
     """A higher generation is another's, and that one has recorded that it opened."""
-    return facts.standing is Standing.OTHER and facts.opened
+    return facts.standing in LOST and facts.opened
 
 
 def lost(facts: Facts) -> bool:
     """A higher generation is held by another."""
-    return facts.standing is Standing.OTHER
+    return facts.standing in LOST
+
+
+def lost_as_before(facts: Facts) -> bool:
+    """Another holds the very value that was last read: the one that the operator speaks of."""
+    return facts.standing is Standing.STILL_OTHER
 
 
 def mine_and_buffered(facts: Facts) -> bool:
@@ -196,12 +205,12 @@ S, E, A = State, Event, Action
 
 ENDS: Final = (S.STOPPED, S.DESTROYED, S.REFUSED)
 IN_SESSION: Final = (S.SYNCING, S.PAIRING, S.PROTECTED, S.YIELDING)
-TO_ME: Final = (S.ASKING, S.RETURNING, S.REBOOTING)  # all want (g+1, me)
+TO_ME: Final = (S.ASKING, S.FENCING, S.RETURNING, S.REBOOTING)  # all want (g+1, me)
 RECORDING: Final = (S.CLAIMED, S.OPENING, S.RETURNED, S.REBOOTED)
 SWAPPING: Final = (S.CLAIMING, S.PAIRING, *TO_ME, S.ENDING)
 READING: Final = (*SWAPPING, S.YIELDING, S.BEATEN)
 CLAIMS: Final = (S.CLAIMING, S.CLAIMED)
-HERE: Final = (*IN_SESSION, S.ASKING, S.OPENING, S.ALONE)  # the guest is, and is watched
+HERE: Final = (*IN_SESSION, S.ASKING, S.FENCING, S.OPENING, S.ALONE)  # the guest is, and is watched
 GUEST_EVENTS: Final = (E.GUEST_SHUTDOWN, E.GUEST_REBOOT, E.GUEST_CRASHED, E.GUEST_GONE)
 SWAP_ANSWERS: Final = (E.SWAP_WON, E.SWAP_REFUSED, E.SWAP_UNKNOWN)
 RECORD_ANSWERS: Final = (E.OPENED_RECORDED, E.RECORD_FAILED)
@@ -308,11 +317,18 @@ _ASKING: Rows = (
         TO_ME, E.READ, lost_for_good, S.DESTROYED, GONE,
         "a higher generation is another's and that one lives (W5, W6, W12)",
     ),
+    Row(
+        S.FENCING, E.READ, lost_as_before, S.FENCING, (A.SEIZE,),
+        "its winner has not opened and never will: the operator has seen to that (W8, W12)",
+    ),
     *each(
         TO_ME, E.READ, lost, S.BEATEN, PAUSED,
         "another has won but has not opened: keep the copy for it (W12)",
     ),
-    Row(S.ASKING, E.READ, won, S.OPENING, (A.RECORD_OPENED,), "the bump won, its answer was lost"),
+    *each(
+        (S.ASKING, S.FENCING), E.READ, won, S.OPENING, (A.RECORD_OPENED,),
+        "the swap won, its answer was lost (W5)",
+    ),
     Row(S.RETURNING, E.READ, won, S.RETURNED, (A.TELL_STOP, A.RECORD_OPENED), "won, see W5"),
     Row(S.REBOOTING, E.READ, won, S.REBOOTED, (A.TELL_STOP, A.RECORD_OPENED), "won, see W5"),
     *each(
@@ -324,8 +340,8 @@ _ASKING: Rows = (
         TO_ME, E.READ, always, None, (A.ASK_AGAIN_LATER,),
         "missing, rewound or older than known proves nothing: hold (W5, W9)",
     ),
-    Row(
-        S.ASKING, E.SWAP_WON, always, S.OPENING, (A.RECORD_OPENED,),
+    *each(
+        (S.ASKING, S.FENCING), E.SWAP_WON, always, S.OPENING, (A.RECORD_OPENED,),
         "all that names an older generation is void; written down before opening (W2, W12)",
     ),
     Row(
@@ -344,14 +360,14 @@ _ASKING: Rows = (
     ),
     Row(S.BEATEN, E.READ, always, S.BEATEN, (A.ASK_AGAIN_LATER,), "keep the copy, paused (W12)"),
     *each(
-        (S.ASKING, S.BEATEN), E.OPERATOR_FENCED, always, S.ASKING, (A.SEIZE,),
-        "the operator's word, the other host being fenced (W8)",
+        (S.ASKING, S.BEATEN), E.OPERATOR_FENCED, always, S.FENCING, (A.READ,),
+        "the operator's word on who was last read; read once more whether that has opened",
     ),
 )  # fmt: skip
 
 _INTENT: Rows = (
     *each(
-        (*IN_SESSION, S.ASKING), E.UNPROTECT, always, S.RETURNING, (A.HOLD, A.READ),
+        (*IN_SESSION, S.ASKING, S.FENCING), E.UNPROTECT, always, S.RETURNING, (A.HOLD, A.READ),
         "intent first: swap, then tell, then release (W7)",
     ),
     Row(

@@ -75,6 +75,9 @@ class Facts:
     opened: bool = False  # READ: the winner of the register's value has recorded its opening
 
 
+LOST: Final = frozenset({Standing.OTHER, Standing.STILL_OTHER})
+
+
 def won(facts: Facts) -> bool:
     """My own last proposal is what the register says."""
     return facts.standing is Standing.WON
@@ -112,7 +115,7 @@ def was_backup(facts: Facts) -> bool:
 
 def lost_for_good(facts: Facts) -> bool:
     """Another holds it and has recorded that it opened."""
-    return facts.standing is Standing.OTHER and facts.opened
+    return facts.standing in LOST and facts.opened
 
 
 def stopped(facts: Facts) -> bool:

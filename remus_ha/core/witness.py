@@ -5,7 +5,7 @@ returned after each reading, proposal and answer. Guarantees:
 
 * ``Standing.WON`` only for the very value that this process proposed last (a lost reply, a
   duplicate delivery); a value ``(g, me)`` of unknown origin is only ``MINE`` and has to be bumped.
-* ``Standing.OTHER`` only for a generation above the one this session began with.
+* ``Standing.OTHER``, ``STILL_OTHER`` only for a generation above the one this session began with.
 * every proposal is one generation above the value it replaces, and replaces only a value that
   is the proposer's to change (``may_swap``), except ``seize``, which needs an operator's word.
 
@@ -31,6 +31,7 @@ class Standing(enum.Enum):
     MY_PAIR = "my_pair"  # the pair of this session: either side may swap out of it
     PENDING = "pending"  # (g, primary) of this session, read by its backup: not yet a pair
     OTHER = "other"  # a higher generation held by another: this copy has lost
+    STILL_OTHER = "still_other"  # the same, and the very value that was last read
     NONE = "none"  # stopped on purpose
     MY_HOST = "my_host"  # held by an earlier life of this host (its nonce is gone), alone
     MY_HOST_PAIR = "my_host_pair"  # the same, as the primary of a pair
@@ -84,6 +85,8 @@ def read(
         past = ledger.seen or ledger.session or ledger.known
         return ledger, View(Standing.MISSING if past else Standing.FRESH, False)
     view = View(standing(ledger, register), has_opened(ledger, register, opened))
+    if view.standing is Standing.OTHER and register == ledger.known:
+        view = replace(view, standing=Standing.STILL_OTHER)
     if view.standing is Standing.WON:
         return won(ledger), view
     if view.standing is Standing.UNKNOWN:

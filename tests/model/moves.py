@@ -52,6 +52,7 @@ class Kind(enum.IntEnum):
     SURE = 0  # happens some day if nothing else does
     ACCIDENT = 1  # need not happen
     RETURN = 2  # a crashed host comes back
+    OPERATOR = 3  # the operator gives his word that a host is dead
 
 
 class Move(NamedTuple):
@@ -155,9 +156,23 @@ class Moves:
                 yield from self._primary(world, h, proc)
             elif proc.role == BACKUP:
                 yield from self._backup(world, h, proc)
+            yield from self._operator(world, h, proc)
         if world.budget.process_crashes:
             yield Move(
                 f"{name}: process killed", lambda d: self._crash_process(d, h), Kind.ACCIDENT
+            )
+
+    def _operator(self, world: World, h: int, proc: Proc) -> Iterator[Move]:
+        """With one host down he may say so to the other one."""
+        if not world.budget.operator or world.hosts[1 - h].up or proc.role == RETURNING:
+            return
+        event = PE.OPERATOR_FENCED if proc.role == PRIMARY else BE.OPERATOR_FENCED
+        if self._handles(proc.role, proc.state, event):
+            yield Move(
+                f"the operator tells {HOSTS[h]} that {HOSTS[1 - h]} is dead",
+                lambda d: d.step(h, event),
+                Kind.OPERATOR,
+                h,
             )
 
     def _answers(self, h: int, proc: Proc) -> Iterator[Move]:

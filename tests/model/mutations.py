@@ -171,6 +171,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         world=WorldRules(conductor_swaps=True),
     ),
     Mutation(
+        "W8", "the operator's word counts for whoever holds it by now", TWO,
+        Budget(host_crashes=1, operator=True),
+        backup=before(
+            B_TABLE, BS.FENCING, BE.READ,
+            Row(BS.FENCING, BE.READ, backup.lost, BS.FENCING, (BA.SEIZE,), ""),
+        ),
+    ),
+    Mutation(
         "W9", "the store's incarnation does not count", LOST, Budget(rewinds=1),
         world=WorldRules(incarnations=False),
     ),

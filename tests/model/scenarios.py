@@ -21,6 +21,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("two sessions", Budget(sessions=2)),
     Scenario("a process is killed", Budget(process_crashes=1)),
     Scenario("a host loses its power", Budget(host_crashes=1)),
+    Scenario("a host, and the operator", Budget(host_crashes=1, operator=True)),
     Scenario("a restore fails", Budget(restore_failures=1)),
     Scenario("a plug fails", Budget(plug_failures=1)),
     Scenario("the guest ends, reboots or is unprotected", Budget(intents=1)),

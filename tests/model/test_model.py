@@ -43,6 +43,9 @@ def test_nothing_bad_happens_and_something_good_always_can(
         world = graph.world(number)
         assert is_hole(graph.rules, world), "\n".join(["stuck", *graph.trace(number)])
         assert Draft(graph.rules, world).somewhere()
+    # The operator's word that the dead host is fenced closes it.
+    if scenario.budget.operator:
+        assert not stuck(graph, (Kind.SURE, Kind.OPERATOR))
     if scenario.budget.host_crashes:
         assert without_return, "the one known hole is not seen: the check has lost its eyes"
     say(f"{scenario}: {len(graph)} states, {moves} moves, {len(without_return)} in W12's hole")

@@ -144,6 +144,7 @@ class Budget(NamedTuple):
     sessions: int = 1
     rewinds: int = 0
     failovers: int = 0  # planned ones
+    operator: bool = False  # may say of a host without power that it is dead
 
 
 class Intent(enum.IntEnum):

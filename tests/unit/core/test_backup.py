@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from remus_ha.core.backup import TABLE, Action, Event, Facts, State
+from remus_ha.core.backup import KEEP, TABLE, Action, Event, Facts, State
 from remus_ha.core.table import Machine
 from remus_ha.core.witness import Standing
 
@@ -133,3 +133,13 @@ def test_given_back_a_copy_is_restored_first() -> None:
     assert play(m, read(Standing.MINE)) == [A.CUT, A.DROP_OPEN, A.END_OF_FILE]
     m = machine(S.BEATEN)
     assert play(m, read(Standing.MINE, restored=True)) == [A.RESUME_GUEST, A.SWAP_TO_ME]
+
+
+def test_the_operators_word_counts_for_who_was_last_read_and_for_a_copy_that_lives() -> None:
+    m = machine(S.IN_DOUBT)
+    assert play(m, E.OPERATOR_FENCED) == [A.CUT, A.DROP_OPEN, A.END_OF_FILE]
+    assert m.state is S.IN_DOUBT
+    lives = {"restored": True}
+    assert play(m, (E.OPERATOR_FENCED, lives)) == [A.CUT, A.RESUME_GUEST, A.READ]
+    assert play(m, read(Standing.PENDING, restored=True)) == [A.SEIZE]
+    assert play(m, E.SWAP_REFUSED, read(Standing.OTHER, restored=True)) == list(KEEP)

@@ -178,3 +178,17 @@ def test_what_is_its_own_or_nobodys_is_claimed(standing: Standing) -> None:
     assert play(m, read(standing)) == [A.SWAP_TO_ME]
     m = machine(S.CLAIMING)
     assert play(m, read(Standing.MY_HOST, opened=True)) == [A.SWAP_TO_ME]
+
+
+def test_the_operators_word_counts_for_who_was_last_read() -> None:
+    m = machine(S.BEATEN)
+    assert play(m, E.OPERATOR_FENCED) == [A.READ]
+    assert play(m, read(Standing.STILL_OTHER)) == [A.SEIZE]
+    assert play(m, E.SWAP_WON) == [A.RECORD_OPENED]
+    m = machine(S.BEATEN)
+    play(m, E.OPERATOR_FENCED)
+    assert play(m, read(Standing.OTHER)) == [A.PAUSE_GUEST, A.ASK_AGAIN_LATER]
+    assert m.state is S.BEATEN
+    play(m, E.OPERATOR_FENCED)
+    done = play(m, read(Standing.STILL_OTHER, opened=True))
+    assert done == [A.DESTROY_GUEST, A.CLEAN], "it lived, and let output out that is not here"

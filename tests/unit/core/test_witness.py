@@ -103,6 +103,14 @@ def test_another_incarnation_proves_nothing_until_it_is_accepted() -> None:
     assert witness.read(accepted, held(9, B), 9, "y")[1].standing is Standing.OTHER
 
 
+def test_the_same_value_of_another_again_is_told_apart() -> None:
+    ledger, view = witness.read(PRIMARY, held(7, B), 5, "x")
+    assert view.standing is Standing.OTHER
+    ledger, view = witness.read(ledger, held(7, B), 7, "x")
+    assert view == witness.View(Standing.STILL_OTHER, True)
+    assert witness.read(ledger, held(8, B), 7, "x")[1].standing is Standing.OTHER
+
+
 def test_an_older_value_than_known_proves_nothing() -> None:
     ledger, _ = witness.read(PRIMARY, held(9, B), 5, "x")
     after, view = witness.read(ledger, pair(6), 5, "x")
