@@ -48,10 +48,10 @@ from remus_ha.witness.asker import Asker
 from tests.functional.checkpoint.guest import Buffer, Guest, Silence, Store, StoreWitness, Story
 from tests.functional.checkpoint.wire import Wire
 from tests.functional.hypervisor.fake_helper import install
+from tests.unit.hypervisor.xen.listing import UUID, pvh
 
-UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
 NAME = "web1"
-CONFIG: dict[str, Any] = {"c_info": {"type": "pvh", "name": NAME, "uuid": UUID}, "nics": []}
+CONFIG: dict[str, Any] = {**pvh()["config"], "nics": []}
 SIZE = 5000
 DEADLINE_S = 20.0
 
@@ -71,8 +71,9 @@ class PrimaryXen:
         path = install(self._bench.root, self._bench.scenario)
         return SaveHelper(path, domid, stream_fd, log)
 
-    def create(self, config: dict[str, Any]) -> int:
-        self._bench.story("created")
+    def create(self, text: str, name: str) -> int:
+        assert f'uuid = "{UUID}"' in text
+        self._bench.story(f"created {name}")
         return 8
 
 

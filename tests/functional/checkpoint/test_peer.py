@@ -1,5 +1,6 @@
 """The primary, against a backup that the test plays frame by frame."""
 
+import queue
 import socket
 import threading
 import time
@@ -53,6 +54,7 @@ class Player:
             self.session, Role.BACKUP, "", ("xen=4.17",), "b", "nonce-b", KEY
         )
         self.channel: ControlChannel
+        self._outbox: queue.Queue[Frame | bytes] = queue.Queue()
         self._own = create()
         self._control, self._data = listen("127.0.0.1"), listen("127.0.0.1")
         self._ended = False
@@ -72,7 +74,7 @@ class Player:
         context = server_context(self._own, self.pair._own.certificate)
         try:
             self.channel = accept_control(self._control, context, 10.0)
-        except RemusError:
+        except (RemusError, OSError):
             return  # nobody has come: the test knows why
         self._serve(lambda: any(isinstance(frame, Hello) for frame in self.frames))
         if self.welcome is None:
@@ -96,6 +98,7 @@ class Player:
     def _serve(self, done: Callable[[], bool]) -> None:
         while not done():
             try:
+                self._post()
                 frames = self.channel.pump()
             except PeerClosed:
                 return
@@ -103,6 +106,18 @@ class Player:
                 self.frames.append(frame)
                 self._answer(frame)
             time.sleep(0.002)
+
+    def _post(self) -> None:
+        while not self._outbox.empty():
+            message = self._outbox.get()
+            if isinstance(message, bytes):
+                self.channel._sock.send(message)
+            else:
+                self.channel.send(message)
+
+    def say(self, message: Frame | bytes) -> None:
+        """From the test: a frame, or octets that are none."""
+        self._outbox.put(message)
 
     def _answer(self, frame: Frame) -> None:
         match frame:
@@ -226,7 +241,7 @@ def test_an_operators_pause_is_no_silence(pair: Pair, player: Player) -> None:
 def test_a_backup_that_gives_up(pair: Pair, player: Player) -> None:
     player.start()
     pair.wait_protected(epochs=2)
-    player.channel.send(Error(player.session, "XEN-018", "the restore failed"))
+    player.say(Error(player.session, "XEN-018", "the restore failed"))
     assert pair.primary.join() is P.ALONE
     assert any(
         "XEN-018 the restore failed" in e["text"] for e in pair.primary_process.journal.after(0)
@@ -238,7 +253,7 @@ def test_a_backup_that_gives_up(pair: Pair, player: Player) -> None:
 def test_octets_that_are_no_frames(pair: Pair, player: Player, rubbish: bytes) -> None:
     player.start()
     pair.wait_protected(epochs=2)
-    player.channel._sock.send(rubbish)
+    player.say(rubbish)
     assert pair.primary.join() is P.ALONE
     assert pair.guest.life() is Life.RUNNING
 

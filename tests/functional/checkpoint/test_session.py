@@ -189,7 +189,8 @@ def test_a_reboot_is_done_by_us_after_the_swap(pair: Pair) -> None:
     assert pair.primary.join() is P.ALONE
     assert pair.backup.join() is B.DESTROYED
     assert holder(pair) == "a"
-    assert pair.story.of("created") == ["created"]
+    assert pair.story.of("created") == ["created web1"]
+    assert pair.story.of("guest", "created")[-2:] == ["guest gone", "created web1"]
 
 
 def test_a_reboot_that_the_guest_does_not_want_is_its_end(pair: Pair) -> None:
