@@ -262,6 +262,7 @@ def test_in_doubt_nothing_is_acknowledged_or_committed(pair: Pair, player: Playe
     pair.store.away.add("b")
     player.begin()
     player.epochs(2)
+    pair.wait(lambda: pair.restore.path.read_bytes().count(CHECKPOINT_END) == 2)
     size = pair.restore.path.stat().st_size
     player.channel.send(Stop(SESSION, StopReason.ABORTED))
     player.wait_state(B.IN_DOUBT)
