@@ -497,6 +497,7 @@ class Primary:
             "state": PRIMARY[state].value,
             "detail": state.value,
             "generation": known.generation if known else 0,
+            "holder": str(known.holder) if known and known.holder else "",
             "epoch": self._epochs.marked if self._epochs else -1,
             "acked": self._epochs.acked if self._epochs else -1,
             "interval_ms": s.interval_ms,

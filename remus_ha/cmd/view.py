@@ -21,6 +21,15 @@ class EndedBadly(RemusError):
     remedy = "The guest runs here, unprotected. Look at {log}, then protect it again."
 
 
+class HeldElsewhere(RemusError):
+    code = "PROTECT-013"
+    cause = "the register says that '{name}' lives elsewhere: {holder}"
+    remedy = (
+        "After a failover the copy there is the guest, and this one is stale. If the guest was"
+        " moved here on purpose, run 'remus-ha witness release URL {uuid}' on the host named."
+    )
+
+
 class View:
     """Shows one protection as a live line (terminal) or as log lines (anything else)."""
 
@@ -83,6 +92,8 @@ class View:
             e = result["error"]
             print(f"remus-ha: {e['code']}: {e['cause']}\n  {e['remedy']}", file=sys.stderr)
             return 1
+        if result.get("detail") == "refused":
+            raise HeldElsewhere(name=self._name, uuid=self._uuid, holder=result.get("holder"))
         if state not in _GOOD_ENDS:
             log: Path = rundir.LOGS / f"primary-{self._uuid}.log"
             raise EndedBadly(name=self._name, state=state, log=log)

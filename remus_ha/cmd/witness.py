@@ -3,9 +3,31 @@
 import argparse
 import dataclasses
 import json
+import socket
 from typing import Any
 
+from remus_ha import rundir
+from remus_ha.core.register import Identity, Kind, Register
+from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.loading import entry_point
 from remus_ha.witness import admin
+from remus_ha.witness.base import Swap
+from remus_ha.witness.load import NAMESPACE, driver_name, open_witness
+
+TIMEOUT_S = 5.0
+
+
+class StillHere(RemusError):
+    code = "PROTECT-011"
+    cause = "guest {uuid} is on this host: its claim cannot be given up"
+    remedy = "Migrate or destroy it first; 'remus-ha unprotect' ends a protection."
+
+
+class NotHolder(RemusError):
+    code = "PROTECT-012"
+    cause = "the register of {uuid} names {holder}, not {me}"
+    remedy = "Run this on the host that it names, in the boot that it names."
 
 
 def add_parser(commands: Any) -> None:
@@ -23,6 +45,37 @@ def add_parser(commands: Any) -> None:
     )
     incarnate.add_argument("url", metavar="URL")
     incarnate.set_defaults(run=_incarnate)
+
+    release = verbs.add_parser(
+        "release", help="give up this host's claim to a guest that has left it on purpose"
+    )
+    release.add_argument("url", metavar="URL")
+    release.add_argument("uuid", metavar="UUID")
+    release.set_defaults(run=_release)
+
+
+def _release(args: argparse.Namespace) -> int:
+    """Only the holder changes its value (design §4, W8), and only where the guest is no more."""
+    if XenDriver().domain_of(args.uuid) is not None:
+        raise StillHere(uuid=args.uuid)
+    me = Identity(socket.gethostname(), rundir.identity(args.uuid))
+    driver = open_witness(
+        args.url, force=False, entry=entry_point(NAMESPACE, driver_name(args.url))
+    )
+    try:
+        register = driver.read(args.uuid, TIMEOUT_S).register
+        if register is None or register.kind is Kind.NONE:
+            print("nobody holds it")
+            return 0
+        if register.kind is not Kind.HOLDER or register.holder != me:
+            raise NotHolder(uuid=args.uuid, holder=register.holder, me=me)
+        none = Register(register.generation + 1, Kind.NONE, None)
+        if driver.swap(args.uuid, register, none, TIMEOUT_S) is not Swap.WON:
+            raise NotHolder(uuid=args.uuid, holder="somebody else meanwhile", me=me)
+    finally:
+        driver.close()
+    print(f"{args.uuid}: released, generation {none.generation}")
+    return 0
 
 
 def _init(args: argparse.Namespace) -> int:
