@@ -1,6 +1,7 @@
-"""Looking, without touching anything, whether the output of some vifs can be buffered.
+"""Looking, without touching any device, whether the output of some vifs can be buffered.
 
-By a plain rtnetlink dump: the library that builds the buffers takes long to load.
+Where nothing is in the way that is a plain rtnetlink dump and a probe: the library that builds the
+buffers takes long to load.
 """
 
 import socket
@@ -8,9 +9,10 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from remus_ha.exceptions import RemusError
-from remus_ha.netbuf.errors import ForeignIngress, VifVanished
+from remus_ha.netbuf.errors import ForeignIngress, LeftoverInTheWay, VifVanished
 from remus_ha.netbuf.kernel import load_modules
 from remus_ha.netbuf.messages import RTM_GETQDISC, TC_H_INGRESS, parse_kind
+from remus_ha.netbuf.probe import kernel_obstacle
 from remus_ha.netbuf.rtnl import NLM_F_REQUEST, message
 
 _NLM_F_DUMP = 0x300
@@ -22,9 +24,12 @@ _DUMP_S = 5.0
 
 def vif_obstacles(vifs: Sequence[str]) -> list[RemusError]:
     """Why these vifs cannot be buffered; empty when they can."""
+    if not vifs:
+        return []
     load_modules()
-    found: list[RemusError] = []
-    kinds = dict(_ingress_kinds()) if vifs else {}
+    kernel = kernel_obstacle()
+    found: list[RemusError] = [] if kernel is None else [kernel]
+    kinds = dict(_ingress_kinds())
     for vif in vifs:
         try:
             kind = kinds.get(socket.if_nametoindex(vif))
@@ -32,8 +37,19 @@ def vif_obstacles(vifs: Sequence[str]) -> list[RemusError]:
             found.append(VifVanished(device=vif))
             continue
         if kind is not None:
-            found.append(ForeignIngress(vif=vif, kind=kind))
+            found.append(_leftover(vif) or ForeignIngress(vif=vif, kind=kind))
     return found
+
+
+def _leftover(vif: str) -> RemusError | None:
+    """The error for a vif that a session of ours, alive or not, has connected."""
+    from remus_ha.netbuf.sweep import find_leftovers  # noqa: PLC0415  only where it matters
+
+    for left in find_leftovers():
+        if left.vif == vif and left.connected:
+            ifb = left.ifb or "nothing"
+            return LeftoverInTheWay(vif=vif, ifb=ifb, session=left.session, guest=left.guest)
+    return None
 
 
 def _ingress_kinds() -> Iterator[tuple[int, str]]:

@@ -608,7 +608,8 @@ def no_plug(bench: Bench) -> dict[str, object]:
         assert e.code == "NETBUF-001", e
         assert picture() == before, "something was touched"
         bench.expect_no_trace()
-    assert [e.code for e in vif_obstacles(["vif7.0", "vif9.0"])] == ["NETBUF-001", "NETBUF-004"]
+    codes = [e.code for e in vif_obstacles(["vif7.0", "vif9.0"])]
+    assert codes == ["NETBUF-001", "NETBUF-004"], codes
     bench.expect_exactly(bench.send_all(1))
     return {}
 
