@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from remus_ha.core import backup, primary
+from tests.model.draft import Draft
 from tests.model.moves import Kind, Moves
 from tests.model.rules import BACKUP, PRIMARY, Numbers, Rules
-from tests.model.world import HOSTS, Budget, Draft, Intent, World, first_world
+from tests.model.world import HOSTS, Budget, Intent, World, first_world
 
 
 @dataclass

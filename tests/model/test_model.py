@@ -16,10 +16,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.model.checker import explore, is_hole, stuck
+from tests.model.draft import Draft
 from tests.model.moves import Kind
 from tests.model.rules import Rules
 from tests.model.scenarios import SCENARIOS, Scenario
-from tests.model.world import Draft
 
 FULL = bool(os.environ.get("REMUS_HA_FULL"))
 
