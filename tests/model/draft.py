@@ -269,7 +269,7 @@ class Draft:
         if self.rules.world.incarnations and flight.inc != store.inc:
             return "unrecorded" if flight.record else "refused"
         if flight.record:
-            if flight.old != store.register:
+            if flight.old != store.register and self.rules.world.notes_checked:
                 return "unrecorded"
             if flight.new > store.opened:
                 self.store = store._replace(opened=flight.new)
@@ -288,8 +288,8 @@ class Draft:
                 return True
         elif self.budget.rewinds or store.inc:
             return False
-        if flight.record and flight.new <= store.opened:
-            return True
+        if flight.record and (flight.new <= store.opened or not self.rules.world.notes_checked):
+            return flight.new <= store.opened
         if flight.old == store.register:
             return False
         return self.rules.generation(flight.old) <= self.rules.generation(store.register)

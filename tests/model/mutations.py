@@ -205,6 +205,10 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     Mutation(
+        "W12", "a note that comes late says of another win that it opened", DESTROYED,
+        Budget(process_crashes=1, host_crashes=1), world=WorldRules(notes_checked=False),
+    ),
+    Mutation(
         "keeper", "the receiver's death lets the restore's pipe go", "different epochs",
         Budget(process_crashes=1), world=WorldRules(keeper=False),
     ),

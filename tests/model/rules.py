@@ -30,6 +30,7 @@ class WorldRules:
     doubts: bool = True  # W10: a primary that gets no answer asks
     incarnations: bool = True  # W9: swaps and readings name the store's incarnation
     own_wins_count: bool = True  # W5: finding (g+1, me), proposed by this process, is having won
+    notes_checked: bool = True  # W12: "opened g" is noted only while the register is that very win
     conductor_swaps: bool = False  # W8: somebody swaps for a host that it takes for dead
 
 

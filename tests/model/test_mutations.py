@@ -25,7 +25,7 @@ def test_without_the_rule_the_checker_finds_the_loss(
     found = _find(mutation)
     assert found is not None, "nothing is lost: the checker is blind to this rule"
     say(f"without {mutation}: {found.violation}, in {len(found.trace)} steps")
-    print(found)
+    print(f"\n{found}")
     assert mutation.found in found.violation
 
 
