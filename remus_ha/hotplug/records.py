@@ -2,7 +2,7 @@
 
 from remus_ha.hotplug.script import SCRIPT, own_script, records_of, substitute
 from remus_ha.hotplug.store import VifRecord, VifState, forget, keep, read, records, write
-from remus_ha.hotplug.vifs import device_name, open_vif, open_vifs, shut_vif
+from remus_ha.hotplug.vifs import device_name, open_vif, shut_vif
 
 __all__ = [
     "SCRIPT",
@@ -12,7 +12,6 @@ __all__ = [
     "forget",
     "keep",
     "open_vif",
-    "open_vifs",
     "own_script",
     "read",
     "records",

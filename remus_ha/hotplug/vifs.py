@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,18 +60,6 @@ def open_vif(mac: str, domid: int, devid: int) -> None:
         _join(vif, record)
     else:
         _run_script(vif, domid, devid, record)
-
-
-def open_vifs(domid: int, macs: Mapping[int, str]) -> None:
-    """``open_vif`` for every device number in ``macs``; raises the first failure after all."""
-    failures = []
-    for devid, mac in macs.items():
-        try:
-            open_vif(mac, domid, devid)
-        except VifNotOpened as e:
-            failures.append(e)
-    if failures:
-        raise failures[0]
 
 
 def shut_vif(mac: str, domid: int, devid: int) -> None:
