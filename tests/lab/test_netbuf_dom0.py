@@ -22,8 +22,6 @@ from remus_ha.lab.plan import FIRST_GUEST, MAX_GUESTS, GuestPlan
 from remus_ha.lab.xlconfig import BRIDGE, GuestSpec
 
 CASES = Path(__file__).parents[1] / "functional" / "netbuf" / "plug_cases.py"
-SCRIPT = "/usr/lib/python3/dist-packages/remus_ha/hotplug/vif-remus"
-XL_CONF = "/etc/xen/xl.conf"
 GUEST = "shutvif"
 WRITE = """
 from remus_ha.hotplug.records import VifRecord, write
@@ -88,15 +86,14 @@ def test_plug_cases(lab: Lab) -> None:
 @pytest.fixture
 def shut_guest(lab: Lab) -> Iterator[GuestPlan]:
     """A guest whose two vifs come up by our script, as xl.conf's default, with records "shut"."""
-    spec = GuestSpec(GUEST, vifs=2, stock_scripts=True)
+    spec = GuestSpec(GUEST, vifs=2)
     numbers = range(FIRST_GUEST, FIRST_GUEST + MAX_GUESTS)  # it may get any of them
     macs = [GuestPlan(GUEST, number, 2).mac(vif) for number in numbers for vif in range(2)]
     python(lab, WRITE.format(macs=macs, bridge=BRIDGE))
-    lab.ssh("a", f"echo 'vif.default.script=\"{SCRIPT}\"' >>{XL_CONF}")
     try:
         yield lab.guests.create(spec, "a", wait=False)
     finally:
-        lab.ssh("a", f"sed -i '/vif.default.script/d' {XL_CONF}; xl destroy {GUEST}", check=False)
+        lab.ssh("a", f"xl destroy {GUEST}", check=False)
         python(lab, FORGET.format(macs=macs))
 
 
