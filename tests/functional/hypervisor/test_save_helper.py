@@ -123,7 +123,7 @@ def test_several_messages_in_one_read(bench: Bench) -> None:
     helper = bench.start(
         """
         helper.raw(helper.frame(PROGRESS, b"") * 500 + helper.frame(SUSPEND))
-        helper.note(helper.ask(CHECKPOINT))
+        helper.stand_still()
         """
     )
     assert await_asks(helper) == [Ask.SUSPEND]

@@ -342,7 +342,7 @@ def test_an_open_epoch_is_dropped(pair: Pair, player: Player) -> None:
     assert pair.status("backup") == {}
 
 
-def test_a_restore_that_dies_is_told_and_never_swaps(pair: Pair, player: Player) -> None:
+def test_a_restore_that_dies_is_told_and_never_wins(pair: Pair, player: Player) -> None:
     player.begin()
     player.epochs(1)
     pair_up(pair)
@@ -350,7 +350,8 @@ def test_a_restore_that_dies_is_told_and_never_swaps(pair: Pair, player: Player)
     frames = frames_of(player.channel, 1)
     assert isinstance(frames[0], Error)
     assert pair.backup.join() is B.BROKEN
-    assert pair.store.history == []
+    # At most it was given back, where the end of the pipe was noticed before the process's.
+    assert all(register.holder == A for _, register in pair.store.history)
 
 
 # --- setting up
