@@ -50,7 +50,8 @@ def render(config: dict[str, Any]) -> str:
         "maxmem": int(build["max_memkb"]) // 1024,
         "vcpus": _vcpus(build),
         **{ours: build[theirs] for theirs, ours in _BUILD.items() if theirs in build},
-        **{key: config[key] for key in config if key.startswith("on_")},
+        # libxl's names of actions have underscores, xl's hyphens (coredump-restart, soft-reset).
+        **{key: str(config[key]).replace("_", "-") for key in config if key.startswith("on_")},
         "vif": [
             _device(nic, _VIF, ("devid", "nictype", "backend_domid"))
             for nic in config.get("nics", [])

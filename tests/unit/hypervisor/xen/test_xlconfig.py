@@ -84,3 +84,10 @@ def test_text_survives_its_quotes(cmdline: str) -> None:
     config["b_info"]["cmdline"] = cmdline
     assert settings(config)["cmdline"] == cmdline
     assert "\\u" not in render(config), "xl knows no such escape"
+
+
+def test_actions_are_spelt_as_xl_spells_them() -> None:
+    config = pvh()["config"]
+    config["on_soft_reset"], config["on_crash"] = "soft_reset", "coredump_restart"
+    told = settings(config)
+    assert (told["on_soft_reset"], told["on_crash"]) == ("soft-reset", "coredump-restart")
