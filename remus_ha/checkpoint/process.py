@@ -53,7 +53,7 @@ _STOP_REASONS = {
 }
 _FINAL = (*primary.ENDS, State.ALONE)
 _COPY_S = 10.0
-LATE_SUSPEND_S = 60.0
+LATE_SUSPEND_S = 15.0
 INTENT_S = 10.0
 _INTENT = (State.RETURNING, State.RETURNED, State.REBOOTING, State.REBOOTED, State.ENDING)
 SAVER_S = 0.2  # how long a started save helper may take to show its arguments
@@ -271,6 +271,7 @@ class Primary:
         self._outflow = Outflow(self._loop, self._peer.data)
         stream = self._xen.save(self._session.domid, self._outflow.write_end, self.journal)
         self._outflow.close_write_end()
+        self._watch_savers()
         try:
             self._epochs = self._new_epochs(stream, self._outflow)
             self._loop.watch(stream.fileno(), self._epochs.on_stream)
@@ -383,12 +384,14 @@ class Primary:
 
     def _want_stream(self) -> None:
         self._stream_wanted = True
-        self._watch_savers()
 
     def _watch_savers(self) -> None:
-        """Notice at once when another save of this guest begins (``xl migrate``, ``xl save``)."""
+        """Notice at once when another save of this guest begins (``xl migrate``, ``xl save``).
+
+        Our own helper has been started before: what is opened from now on is not ours.
+        """
         if self._savers is None:
-            self._savers = Savers(self._xen.version, self._session.domid)
+            self._savers = Savers(self._xen.version)
             self._loop.watch(self._savers.fileno(), self._on_saver)
 
     def _on_saver(self, _events: int) -> None:
@@ -397,10 +400,14 @@ class Primary:
             self._savers.drain()
             self._clear_at = time.monotonic() + SAVER_S
             self._loop.after(SAVER_S / 2, self._look_for_savers)
-            self._loop.after(SAVER_S, self._look_for_savers)
+            self._loop.after(SAVER_S, lambda: self._look_for_savers(last=True))
 
-    def _look_for_savers(self) -> None:
-        if self._savers is not None and self._epochs is not None and self._savers.foreign():
+    def _look_for_savers(self, *, last: bool = False) -> None:
+        """A save that has ended already may have been this guest's, and have spoilt its bitmap."""
+        if self._savers is None or self._epochs is None:
+            return
+        domains = self._savers.seen()
+        if self._session.domid in domains or (last and not domains):
             self._epochs.fail(Trouble("somebody else has begun to save or migrate this guest"))
 
     def _may_suspend(self) -> bool:

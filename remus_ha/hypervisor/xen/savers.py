@@ -18,10 +18,9 @@ _IN_CLOEXEC = 0o2000000
 
 
 class Savers:
-    """``fileno`` is readable when a save helper was started, by whomever."""
+    """``fileno`` is readable when a save helper was started after this object was made."""
 
-    def __init__(self, version: str, domid: int) -> None:
-        self._domid = domid
+    def __init__(self, version: str) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._fd = libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
         helper = os.fsencode(paths.save_helper(version))
@@ -36,19 +35,24 @@ class Savers:
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, 65536)
 
-    def foreign(self) -> bool:
-        """Whether a save of this domain runs whose parent is not this process."""
-        return any(self._is_foreign(p) for p in Path("/proc").iterdir() if p.name.isdigit())
-
-    def _is_foreign(self, process: Path) -> bool:
-        try:
-            argv = (process / "cmdline").read_bytes().split(b"\0")
-            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-        except (OSError, IndexError):
-            return False
-        if len(argv) < 5 or argv[1] != b"--save-domain" or int(parent) == os.getpid():
-            return False
-        return argv[4] == str(self._domid).encode()
+    def seen(self) -> set[int]:
+        """The domains that helpers of other processes are saving now; -1 for a restore."""
+        found = (_saved_domain(p) for p in Path("/proc").iterdir() if p.name.isdigit())
+        return {domid for domid in found if domid is not None}
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _saved_domain(process: Path) -> int | None:
+    """The domain that a process saves, -1 if it restores; None for a child of ours, or no helper."""
+    try:
+        argv = (process / "cmdline").read_bytes().split(b"\0")
+        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+    except (OSError, IndexError):
+        return None
+    if len(argv) < 5 or int(parent) == os.getpid():
+        return None
+    if argv[1] == b"--restore-domain":
+        return -1
+    return int(argv[4]) if argv[1] == b"--save-domain" and argv[4].isdigit() else None

@@ -61,11 +61,16 @@ class FakeHelper:
         self._notes = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.stream = int(argv[2])
         self.piece = 65536
+        self._still = False
+        self._told = False
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
     def _on_term(self, _signal: int, _frame: object) -> None:
         self.note("SIGTERM")
+        self._told = True
+        if self._still:
+            os._exit(1)
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, self.stream)
         os.close(null)
@@ -133,7 +138,9 @@ class FakeHelper:
 
     def stand_still(self) -> None:
         """Neither ask nor write nor end any more, but for a signal."""
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._still = True
+        if self._told:
+            os._exit(1)
         signal.pause()
 
     def remus(self, live: bytes, size: int) -> None:
