@@ -148,6 +148,17 @@ def test_a_look_at_the_lock_keeps_nobody_from_taking_it(root: Path) -> None:
     first.communicate()
 
 
+def test_who_has_the_lock_may_look_at_it(root: Path) -> None:
+    """A classic record lock would be lost by that."""
+    mine = rundir.Lock("primary", UUID)
+    assert mine.take()
+    assert rundir.is_running("primary", UUID)
+    second = holder(root)
+    assert said(second) == "False"
+    second.communicate()
+    mine.close()
+
+
 def test_a_lock_is_not_inherited_by_what_a_process_starts(root: Path) -> None:
     """The save helper or xl may outlive who started it by a moment."""
     started = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=2).pid)"

@@ -45,7 +45,7 @@ class Savers:
 
 
 def _saved_domain(process: Path) -> int | None:
-    """The domain that a process saves, -1 if it restores; None for a child of ours, or no helper."""
+    """The domain that a process saves, -1 if it restores; None for a child of ours, or others."""
     try:
         argv = (process / "cmdline").read_bytes().split(b"\0")
         parent = (process / "stat").read_text().rpartition(")")[2].split()[1]

@@ -230,7 +230,7 @@ class Store:
         self.register: Register | None = None
         self.opened = 0
         self.away: set[str] = set()
-        self.delay_s = 0.0
+        self.delay_s: dict[str, float] = {}
         self.deaf: set[str] = set()
         self.history: list[tuple[str, Register]] = []
 
@@ -243,7 +243,7 @@ class StoreWitness(WitnessDriver):
         self._store, self._party = store, party
 
     def _reach(self) -> None:
-        if self._interrupted.wait(self._store.delay_s):
+        if self._interrupted.wait(self._store.delay_s.get(self._party, 0.0)):
             raise WitnessUnavailable(store="the test's", why="the ask was given up")
         if self._party in self._store.away:
             raise WitnessUnavailable(store="the test's", why="it is away")

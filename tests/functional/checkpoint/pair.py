@@ -356,7 +356,7 @@ class Pair:
     def close(self) -> None:
         """Whoever is still there reads that the guest was stopped, and ends."""
         self.store.away.clear()
-        self.store.delay_s = 0.0
+        self.store.delay_s.clear()
         self.store.register = Register(1 << 40, Kind.NONE, None)
         for wire in self.wires:
             wire.close()

@@ -227,6 +227,18 @@ def test_a_backup_that_is_silent(pair: Pair, player: Player) -> None:
     assert any("nothing heard" in text or "no acknowledgement" in text for text in reasons)
 
 
+def test_a_backup_that_is_silent_while_no_epoch_is_due(pair: Pair, player: Player) -> None:
+    """The guest is paused by its operator; nothing but the beats' answers tells."""
+    player.start()
+    pair.wait_protected(epochs=2)
+    pair.guest.pause()
+    time.sleep(0.3)
+    player.answers = False
+    assert pair.primary.join() is P.ALONE
+    reasons = [event["text"] for event in pair.primary_process.journal.after(0)]
+    assert any("nothing heard" in text for text in reasons)
+
+
 def test_an_operators_pause_is_no_silence(pair: Pair, player: Player) -> None:
     player.start()
     pair.wait_protected(epochs=2)

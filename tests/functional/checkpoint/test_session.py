@@ -166,7 +166,7 @@ def test_unprotect_does_not_make_the_backup_restore(pair: Pair) -> None:
 def test_unprotect_with_a_slow_witness_is_not_a_failover(pair: Pair) -> None:
     pair.start()
     pair.wait_protected()
-    pair.store.delay_s = 0.6
+    pair.store.delay_s["a"] = 1.2
     pair.unprotect()
     assert pair.primary.join() is P.STOPPED
     assert pair.backup.join() is B.DESTROYED
@@ -176,7 +176,7 @@ def test_unprotect_with_a_slow_witness_is_not_a_failover(pair: Pair) -> None:
 def test_a_guest_that_shuts_down_is_not_resurrected_while_the_witness_is_slow(pair: Pair) -> None:
     pair.start()
     pair.wait_protected()
-    pair.store.delay_s = 0.6
+    pair.store.delay_s["a"] = 1.2
     pair.guest.become(Life.POWEROFF)
     assert pair.primary.join() is P.STOPPED
     assert pair.backup.join() is B.DESTROYED
