@@ -1,0 +1,66 @@
+"""A host stands still for 20 seconds and goes on as if no time had passed."""
+
+import threading
+import time
+
+import pytest
+
+from tests.lab.support.clients import Clients
+from tests.lab.support.protection import ENDS, Protection
+from tests.lab.support.stage import Stage
+from tests.lab.support.wire import Wire
+
+STILL_S = 20.0
+
+
+def _let_pass(since_s: float) -> None:
+    """The accident itself lasts this long."""
+    threading.Event().wait(max(0.0, since_s + STILL_S - time.monotonic()))
+
+
+@pytest.mark.gate
+def test_the_primary_stands_still(stage: Stage) -> None:
+    """The copy goes on; the returning primary finds that it has lost and gives its guest up."""
+    guest = stage.guest()
+    with (
+        Wire(stage.lab) as wire,
+        Protection(stage, guest) as p,
+        Clients(stage.lab, guest.plan) as c,
+    ):
+        c.wait_answers()
+        p.wait_checkpoints(3)
+        still_s = time.monotonic()
+        stage.lab.hang(p.primary)
+        p.wait_failed_over()
+        c.wait_answers(timeout_s=60)
+        _let_pass(still_s)
+        stage.lab.unhang(p.primary)
+        p.log_primary.wait(r" ends as destroyed", 90)
+        c.wait_answers()
+        c.finish()
+        assert not guest.uuid_on(p.primary)
+        for vif in range(guest.plan.vifs):
+            assert wire.emitters(guest.plan.mac(vif)) == [p.primary, p.backup]
+
+
+def test_the_backup_stands_still(stage: Stage) -> None:
+    """The primary goes on alone; the returning backup drops its copy."""
+    guest = stage.guest()
+    with (
+        Wire(stage.lab) as wire,
+        Protection(stage, guest) as p,
+        Clients(stage.lab, guest.plan) as c,
+    ):
+        c.wait_answers()
+        p.wait_checkpoints(3)
+        still_s = time.monotonic()
+        stage.lab.hang(p.backup)
+        p.wait_alone()
+        c.wait_answers()
+        _let_pass(still_s)
+        stage.lab.unhang(p.backup)
+        assert p.log_backup.wait(ENDS, 90).endswith("destroyed")
+        c.wait_answers()
+        c.finish()
+        for vif in range(guest.plan.vifs):
+            assert wire.emitters(guest.plan.mac(vif)) == [p.primary]

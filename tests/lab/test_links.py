@@ -1,0 +1,112 @@
+"""Cables are pulled: whoever the witness chooses lives, and without it nobody is heard."""
+
+import time
+
+import pytest
+
+from remus_ha.lab.plan import Link
+from tests.lab.support.clients import Clients
+from tests.lab.support.protection import ENDS, Protection
+from tests.lab.support.stage import Guest, Stage
+from tests.lab.support.wire import Wire
+
+SECONDS_OF_SILENCE = 5
+
+
+def _one_survivor(stage: Stage, guest: Guest, p: Protection) -> str:
+    """Both sides have ended, one of them as the guest; the host where it lives."""
+    ends = {
+        p.primary: p.log_primary.wait(ENDS, 90).rsplit(maxsplit=1)[-1],
+        p.backup: p.log_backup.wait(ENDS, 90).rsplit(maxsplit=1)[-1],
+    }
+    kept = ends[p.primary] == "alone" and ends[p.backup] in ("destroyed", "stopped")
+    moved = ends[p.primary] == "destroyed" and ends[p.backup] == "alive"
+    assert kept or moved, ends
+    survivor = p.primary if kept else p.backup
+    assert guest.uuid_on(survivor) == guest.uuid
+    stage.moved(guest, survivor)
+    assert not guest.uuid_on(guest.other)
+    return survivor
+
+
+def _check_emitters(wire: Wire, guest: Guest, first: str) -> None:
+    expected = [first] if guest.host == first else [first, guest.host]
+    for vif in range(guest.plan.vifs):
+        assert wire.emitters(guest.plan.mac(vif)) == expected
+
+
+@pytest.mark.gate
+def test_the_replication_link_with_the_witness_in_reach_of_both(stage: Stage) -> None:
+    """Both ask; exactly one goes on, and the clients stay with it."""
+    guest = stage.guest()
+    with (
+        Wire(stage.lab) as wire,
+        Protection(stage, guest) as p,
+        Clients(stage.lab, guest.plan) as c,
+    ):
+        c.wait_answers()
+        p.wait_checkpoints(3)
+        stage.lab.unplug(p.primary, Link.REPL)
+        _one_survivor(stage, guest, p)
+        c.wait_answers()
+        c.finish()
+        _check_emitters(wire, guest, p.primary)
+
+
+@pytest.mark.parametrize("reached_by", ["primary", "backup"])
+def test_the_replication_link_with_the_witness_in_reach_of_one(
+    stage: Stage, reached_by: str
+) -> None:
+    """The one that reaches the witness goes on; the other holds and gives up when it hears."""
+    guest = stage.guest()
+    with (
+        Wire(stage.lab) as wire,
+        Protection(stage, guest) as p,
+        Clients(stage.lab, guest.plan) as c,
+    ):
+        c.wait_answers()
+        p.wait_checkpoints(3)
+        winner = p.primary if reached_by == "primary" else p.backup
+        loser = p.backup if reached_by == "primary" else p.primary
+        stage.lab.unplug(loser, Link.MGMT)
+        stage.lab.unplug(p.primary, Link.REPL)
+        if winner == p.primary:
+            p.wait_alone()
+        else:
+            p.log_backup.wait(r"-> alive")
+        c.wait_answers(timeout_s=60)
+        stage.lab.plug(loser, Link.MGMT)
+        assert _one_survivor(stage, guest, p) == winner
+        c.wait_answers()
+        c.finish()
+        _check_emitters(wire, guest, p.primary)
+
+
+def test_the_replication_link_with_the_witness_in_reach_of_none(stage: Stage) -> None:
+    """Neither is heard while nobody can decide; one goes on when the witness is back."""
+    guest = stage.guest()
+    mac = guest.plan.mac()
+    with (
+        Wire(stage.lab) as wire,
+        Protection(stage, guest) as p,
+        Clients(stage.lab, guest.plan) as c,
+    ):
+        c.wait_answers()
+        p.wait_checkpoints(3)
+        stage.lab.witness.stop()
+        stage.lab.unplug(p.primary, Link.REPL)
+        p.log_primary.wait(r"-> asking")
+        p.log_backup.wait(r"-> in_doubt")
+        held_s = time.monotonic()
+        errors = p.log_primary.count("the witness: ")
+        p.log_primary.wait("the witness: ", 60, times=errors + SECONDS_OF_SILENCE)
+        p.log_backup.wait("the witness: ", 60, times=SECONDS_OF_SILENCE)
+        assert time.monotonic() > held_s + 2
+        assert c.answered_since(held_s) == 0
+        assert not wire.frames(mac, since_s=held_s)
+        assert guest.uuid_on(p.primary), "the guest runs, only its output is held"
+        stage.lab.witness.start()
+        _one_survivor(stage, guest, p)
+        c.wait_answers(timeout_s=60)
+        c.finish()
+        _check_emitters(wire, guest, p.primary)
