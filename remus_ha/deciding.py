@@ -108,7 +108,7 @@ class Decider(Generic[S, E, F, A]):
         if known is None:
             raise ValueError("opening without a known register")
         self._request()
-        self._asker.ask_opened(self._uuid, known.generation)
+        self._asker.ask_opened(self._uuid, known.generation, won=known)
 
     def _read(self) -> None:
         self._request()

@@ -35,6 +35,7 @@ class SwapRequest:
 class OpenedRequest:
     uuid: str
     generation: int
+    won: Register | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,14 @@ class Asker:
     ) -> None:
         self._ask(SwapRequest(uuid, old, new), timeout_s)
 
-    def ask_opened(self, uuid: str, generation: int, timeout_s: float | None = None) -> None:
-        self._ask(OpenedRequest(uuid, generation), timeout_s)
+    def ask_opened(
+        self,
+        uuid: str,
+        generation: int,
+        timeout_s: float | None = None,
+        won: Register | None = None,
+    ) -> None:
+        self._ask(OpenedRequest(uuid, generation, won), timeout_s)
 
     def ask_change(self, uuid: str, since: Reading | None, timeout_s: float) -> None:
         """See ``WitnessDriver.wait_change``; the way to hold until the witness says otherwise."""
@@ -233,5 +240,5 @@ class Asker:
                 return self._driver.swap(uuid, old, new, timeout_s)
             case ChangeRequest(uuid, since):
                 return self._driver.wait_change(uuid, since, timeout_s)
-            case OpenedRequest(uuid, generation):
-                return self._driver.record_opened(uuid, generation, timeout_s)
+            case OpenedRequest(uuid, generation, won):
+                return self._driver.record_opened(uuid, generation, timeout_s, won)

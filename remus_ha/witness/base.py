@@ -63,8 +63,15 @@ class WitnessDriver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def record_opened(self, uuid: str, generation: int, timeout_s: float) -> None:
-        """Durably note that the holder of ``generation`` is about to open its vifs."""
+    def record_opened(
+        self, uuid: str, generation: int, timeout_s: float, won: Register | None = None
+    ) -> None:
+        """Durably note that the holder of ``generation`` is about to open its vifs.
+
+        ``won``: only while the row is exactly this value, which a process must ask for: a note of
+        its own that comes late must not speak for somebody else's win. Raises WitnessUnavailable
+        where nothing was noted, or nobody knows.
+        """
 
     @abc.abstractmethod
     def close(self) -> None:

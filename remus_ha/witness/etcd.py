@@ -12,6 +12,7 @@ from remus_ha.witness.errors import (
     WitnessCorrupt,
     WitnessNotInitialised,
     WitnessRewound,
+    WitnessUnavailable,
     WitnessUrlInvalid,
 )
 from remus_ha.witness.gateway import Gateway
@@ -79,15 +80,19 @@ class EtcdWitness(WitnessDriver):
         self._judge(outcome, outcome.branch.value(0))
         return Swap.WON if outcome.branch.value(1) == value else Swap.REFUSED
 
-    def record_opened(self, uuid: str, generation: int, timeout_s: float) -> None:
+    def record_opened(
+        self, uuid: str, generation: int, timeout_s: float, won: Register | None = None
+    ) -> None:
         """The record only grows: an older generation than the recorded one changes nothing."""
         deadline = Deadline(timeout_s)
         key, value = self._keys.opened(uuid), encode_opened(generation)
         incarnation = self._incarnation(deadline)
-        same = tx.is_value(self._keys.incarnation, incarnation.encode())
-        grow = tx.txn([same, tx.is_less(key, value)], [tx.put(key, value)], [tx.get(key)])
+        same = [tx.is_value(self._keys.incarnation, incarnation.encode())]
+        if won is not None:
+            same.append(tx.is_value(self._keys.register(uuid), won.encode()))
+        grow = tx.txn([*same, tx.is_less(key, value)], [tx.put(key, value)], [tx.get(key)])
         wanted = tx.txn(
-            [same, tx.is_absent(key)],
+            [*same, tx.is_absent(key)],
             [tx.put(key, value)],
             [tx.get(self._keys.incarnation), tx.nested(grow)],
         )
@@ -97,8 +102,9 @@ class EtcdWitness(WitnessDriver):
             return
         self._judge(outcome, outcome.branch.value(0))
         inner = outcome.branch.inner(1)
-        if not inner.succeeded:
-            self._opened(key, inner.value(0))
+        if not inner.succeeded and self._opened(key, inner.value(0)) < generation:
+            why = "the register says something else by now: nothing was noted"
+            raise WitnessUnavailable(store=self._keys.register(uuid), why=why)
 
     def close(self) -> None:
         self._gateway.close()

@@ -26,7 +26,9 @@ class NoWitness(WitnessDriver):
         self._registers[uuid] = new
         return Swap.WON
 
-    def record_opened(self, uuid: str, generation: int, timeout_s: float) -> None:
+    def record_opened(
+        self, uuid: str, generation: int, timeout_s: float, won: Register | None = None
+    ) -> None:
         self._opened[uuid] = max(generation, self._opened.get(uuid, 0))
 
     def close(self) -> None:

@@ -266,9 +266,13 @@ class StoreWitness(WitnessDriver):
             raise WitnessUnavailable(store="the test's", why="its answer got lost")
         return Swap.WON
 
-    def record_opened(self, uuid: str, generation: int, timeout_s: float) -> None:
+    def record_opened(
+        self, uuid: str, generation: int, timeout_s: float, won: Register | None = None
+    ) -> None:
         self._reach()
         with self._store.lock:
+            if won not in (None, self._store.register):
+                raise WitnessUnavailable(store="the test's", why="the register says another")
             self._store.opened = max(self._store.opened, generation)
 
     def close(self) -> None:

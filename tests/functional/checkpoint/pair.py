@@ -350,6 +350,15 @@ class Pair:
         for wire in self.wires:
             wire.cut()
 
+    def pause(self) -> None:
+        """The operator's pause, which a guest takes only while it runs."""
+
+        def is_paused() -> bool:
+            self.guest.pause()
+            return self.guest.life() is Life.PAUSED
+
+        self.wait(is_paused)
+
     def unprotect(self) -> None:
         ask(rundir.control_socket("primary", UUID), UUID, {"command": "unprotect"})
 

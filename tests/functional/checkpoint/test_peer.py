@@ -231,7 +231,7 @@ def test_a_backup_that_is_silent_while_no_epoch_is_due(pair: Pair, player: Playe
     """The guest is paused by its operator; nothing but the beats' answers tells."""
     player.start()
     pair.wait_protected(epochs=2)
-    pair.guest.pause()
+    pair.pause()
     time.sleep(0.3)
     player.answers = False
     assert pair.primary.join() is P.ALONE
@@ -242,7 +242,7 @@ def test_a_backup_that_is_silent_while_no_epoch_is_due(pair: Pair, player: Playe
 def test_an_operators_pause_is_no_silence(pair: Pair, player: Player) -> None:
     player.start()
     pair.wait_protected(epochs=2)
-    pair.guest.pause()
+    pair.pause()
     time.sleep(2.5)
     assert pair.status()["state"] == "protected"
     acked = pair.status()["acked"]

@@ -9,7 +9,7 @@ import pytest
 from remus_ha.witness import admin
 from remus_ha.witness.base import Reading, Swap
 from remus_ha.witness.deadline import Deadline
-from remus_ha.witness.errors import WitnessCorrupt, WitnessNotInitialised
+from remus_ha.witness.errors import WitnessCorrupt, WitnessNotInitialised, WitnessUnavailable
 from remus_ha.witness.etcd import WATCH_LEG_S, EtcdWitness
 from tests.functional.witness.conftest import Opener
 from tests.functional.witness.guest import BACKUP, UUID, pair, sole, stopped
@@ -93,6 +93,21 @@ def test_garbage_in_the_row_is_a_typed_error(
         witness.read(UUID, T)
     assert f"/test/guest/{UUID}/register" in str(caught.value)
     assert witness.swap(UUID, None, sole(1), T) is Swap.REFUSED
+
+
+def test_a_late_note_does_not_speak_for_another_win(open_witness: Opener) -> None:
+    """Sent for generation 1 and written when another has won: nothing is noted."""
+    witness, late = open_witness(), open_witness()
+    assert witness.swap(UUID, None, sole(1), T) is Swap.WON
+    assert witness.swap(UUID, sole(1), sole(2), T) is Swap.WON
+    with pytest.raises(WitnessUnavailable):
+        late.record_opened(UUID, 1, T, won=sole(1))
+    assert witness.read(UUID, T).opened == 0
+    witness.record_opened(UUID, 2, T, won=sole(2))
+    assert witness.read(UUID, T).opened == 2
+    with pytest.raises(WitnessUnavailable):
+        late.record_opened(UUID, 3, T, won=sole(3))
+    assert witness.read(UUID, T).opened == 2
 
 
 def test_garbage_in_the_record_is_a_typed_error(etcd: Etcd, open_witness: Opener) -> None:
