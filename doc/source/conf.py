@@ -11,7 +11,7 @@ author = "remus_ha developers"
 copyright = author
 release = version = metadata.version("remus_ha")
 
-extensions = ["error_reference"]
+extensions = ["error_reference", "state_tables"]
 nitpicky = True
 html_theme = "alabaster"
 html_theme_options = {
