@@ -1,4 +1,4 @@
-"""Sphinx directive ``remus-states ROLE``: a role's transition table, generated from the product's."""
+"""Sphinx directive ``remus-states ROLE``: a transition table, generated from the product's own."""
 
 from docutils import nodes
 from docutils.statemachine import StringList
