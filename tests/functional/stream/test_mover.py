@@ -342,8 +342,8 @@ def pipe() -> Iterator[int]:
 GROW_AS_NOBODY = """
 import os
 from remus_ha.stream.mover import grow_pipe
-r, w = os.pipe()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
+r, w = os.pipe()  # counted on a user that has no other pipes
 print(grow_pipe(w, 64 << 20))
 """
 
