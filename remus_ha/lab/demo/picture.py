@@ -69,7 +69,7 @@ def _draw_answers(panel: Any, seen: Observed, report: Report) -> None:
     _scale_latency(panel)
     _draw_silence(panel, seen, report)
     panel.set_title("Outside clients: every dot is an answer", loc="left", fontsize=11)
-    panel.legend(loc="lower left", framealpha=0.9)
+    panel.legend(loc="upper left", framealpha=0.9)
 
 
 def _scale_latency(panel: Any) -> None:
@@ -130,11 +130,12 @@ def _draw_phases(panel: Any, seen: Observed) -> None:
         top = 0.93 - row * 0.13
         axes = panel.get_xaxis_transform()
         panel.fill_between([start, end], top - 0.1, top, color=colour, transform=axes, zorder=2)
-        panel.text(
-            end,
-            top - 0.05,
-            f"  {phase.name} {phase.length_ms:.0f} ms",
-            transform=axes,
+        panel.annotate(
+            f"{phase.name} {phase.length_ms:.0f} ms",
+            (end, top - 0.05),
+            xycoords=axes,
+            xytext=(6, 0),
+            textcoords="offset points",
             va="center",
             fontsize=10,
             zorder=4,
@@ -143,13 +144,13 @@ def _draw_phases(panel: Any, seen: Observed) -> None:
 
 
 def _mark(panel: Any, seen: Observed, *, labels: bool) -> None:
-    marks = [(0.0, _CUT, "power cut")]
+    marks = [(0.0, _CUT, "power cut", "center")]
     if seen.failover is not None:
-        marks.append((seen.failover.doubt_s - seen.cut_s, _DOUBT, "in doubt"))
-        marks.append((seen.failover.open_s - seen.cut_s, _OPEN, f"open on {seen.home}"))
-    for at, colour, text in marks:
+        opened = f" open on {seen.home}"
+        marks.append((seen.failover.doubt_s - seen.cut_s, _DOUBT, "in doubt ", "right"))
+        marks.append((seen.failover.open_s - seen.cut_s, _OPEN, opened, "left"))
+    axes = panel.get_xaxis_transform()
+    for at, colour, text, side in marks:
         panel.axvline(at, color=colour, linewidth=1.5, zorder=1)
         if labels:
-            axes = panel.get_xaxis_transform()
-            panel.text(at, 0.97, text, color=colour, transform=axes, va="top", ha="center",
-                       bbox=_HALO)  # fmt: skip
+            panel.text(at, 0.97, text, color=colour, transform=axes, va="top", ha=side, bbox=_HALO)
