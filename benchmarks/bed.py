@@ -1,7 +1,5 @@
 """The test bed: the lab with a guest on host a, and the instruments that both contenders share."""
 
-import os
-import select
 import shlex
 import subprocess
 import threading
@@ -23,6 +21,7 @@ from remus_ha.lab.xlconfig import GuestSpec
 
 PRIMARY, BACKUP = "a", "b"
 GUEST = "g"
+END_S = 2.0
 REMOTE = Path(remote.__file__).parent
 
 _HELPER_STARTED = r"""
@@ -43,7 +42,6 @@ class Bed:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self._pushed: set[str] = set()
 
     @property
     def primary(self) -> Host:
@@ -72,9 +70,8 @@ class Bed:
 
     def ready(self) -> None:
         """Both hosts powered on, with this checkout, and the witness initialised."""
-        fresh = not self.lab.is_up
-        self.lab.up()
-        if fresh:
+        if not self.lab.is_up:
+            self.lab.up()
             self.lab.push()
             self.primary.shell.run(["remus-ha", "witness", "init", self.witness])
         for name in (PRIMARY, BACKUP):
@@ -142,9 +139,11 @@ class Lines:
     ) -> None:
         assert self._child.stdin is not None
         self._child.stdin.close()
-        if not select.select([os.pidfd_open(self._child.pid)], [], [], 2.0)[0]:
+        try:
+            self._child.wait(END_S)
+        except subprocess.TimeoutExpired:
             self._child.kill()
-        self._child.wait()
+            self._child.wait()
         self._thread.join()
         assert self._child.stdout is not None
         self._child.stdout.close()
@@ -157,11 +156,6 @@ class Lines:
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the program has ended."""
-        return self._child.poll() is not None
 
     def seen(self) -> list[str]:
         """All lines so far."""
