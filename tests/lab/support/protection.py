@@ -4,11 +4,11 @@ import json
 import shlex
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
 
-from remus_ha.lab.errors import RemoteFailed
+from remus_ha.lab.errors import LabError, RemoteFailed
 from remus_ha.lab.host import Host
 from tests.lab.support.follow import Follower
 from tests.lab.support.stage import WITNESS, Guest, Stage
@@ -16,6 +16,13 @@ from tests.lab.support.stage import WITNESS, Guest, Stage
 PROTECT_S = 120.0
 DECIDE_S = 60.0
 DETECT_MS = 3000
+
+# What a host looks like when a story fails there.
+_SCENE = """
+xl list; ip -br link; bridge link; tc -s qdisc show
+grep -r . /run/remus-ha/vif /var/lib/remus-ha/vif
+tail -n 5 /var/log/remus-ha/restore-*.log /var/log/xen/console/guest-*.log
+"""
 
 # The lines with which the two roles' processes end.
 ENDS = r" ends as (\w+)"
@@ -88,10 +95,14 @@ class Protection:
         self._stack.close()
 
     def show(self) -> None:
-        """Print both logs (pytest shows them when a story fails)."""
+        """Print both logs and what the hosts have (pytest shows it when a story fails)."""
         for log in (self.log_primary, self.log_backup):
             print(f"--- {log.host.name} {log.path}")
             print("\n".join(log.lines[-60:]))
+            if log.host.running and not log.host.hung:
+                with suppress(LabError):  # its management link may be pulled
+                    done = log.host.shell.run(_SCENE, timeout_s=30, check=False)
+                    print(done.stdout.decode(errors="replace"))
 
     # -- what the two sides say
 

@@ -101,6 +101,8 @@ class Wire:
     ) -> None:
         os.write(self._stop_write, b"x")
         self._thread.join()
+        if kind is not None:
+            self._show()
         for _, sock in self._sockets.values():
             sock.close()
         os.close(self._stop_read)
@@ -140,6 +142,16 @@ class Wire:
                 seconds, nanoseconds = _TIMESPEC.unpack_from(value)
                 return float(seconds + nanoseconds / 1e9) - self._offset_s
         return time.monotonic()
+
+    def _show(self) -> None:
+        """Print who emitted what (pytest shows it when a story fails)."""
+        for mac in sorted({s.frame.source for s in self.frames()}):
+            for turn in turns(self.frames(mac)):
+                print(f"--- wire: {mac} {turn}")
+            for host in self._hosts:
+                times = [s.frame.time_s for s in self.frames(mac, host)]
+                if times:
+                    print(f"{len(times)} frames from {host}: {times[0]:.3f} to {times[-1]:.3f}")
 
     # -- what was seen
 
