@@ -44,15 +44,20 @@ class Builder:
     channel: Channel
     undo: contextlib.ExitStack
 
-    def find_or_make(self, vif: VifRef, lease: Lease, limit_bytes: int, *, adopt: bool) -> Port:
+    def find_or_make(
+        self, vif: VifRef, lease: Lease, limit_bytes: int, *, adopt: bool
+    ) -> Port | None:
         """A port with its plug in place, not connected: no frame reaches a new one yet.
 
-        A new plug buffers; one that is taken over does what it did.
+        A new plug buffers; one that is taken over does what it did. None with ``adopt`` for a vif
+        that is gone and has left nothing.
         """
         source = self.devices.find(vif.name)
         if source is None and not adopt:
             raise VifVanished(device=vif.name)
         ifb = self.devices.find(ifb_name(vif))
+        if source is None and ifb is None:
+            return None
         if ifb is not None:
             _check_ours(ifb, lease, adopt)
         if source is not None:
