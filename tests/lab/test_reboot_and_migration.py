@@ -1,0 +1,76 @@
+"""A protected guest reboots, or somebody migrates it: as the documentation says."""
+
+from remus_ha.lab.control import GuestStat
+from tests.lab.support.clients import Clients
+from tests.lab.support.protection import Protection
+from tests.lab.support.stage import WITNESS, Stage
+from tests.lab.support.wire import Sighting, Wire
+
+
+def _has_begun_anew(seen: Sighting, before: GuestStat) -> bool:
+    chatter = seen.frame.chatter
+    return chatter is not None and chatter.ticks < before.ticks
+
+
+def test_the_guest_reboots(stage: Stage) -> None:
+    """It is started again where it was, by us, unprotected, and nothing comes up elsewhere."""
+    guest = stage.guest()
+    with Wire(stage.lab) as wire, Protection(stage, guest) as p:
+        p.wait_checkpoints(3)
+        before = guest.control.stat()
+        guest.control.end("reboot")
+        p.wait_alone()
+        assert p.log_backup.wait(r" ends as ").endswith("destroyed")
+        wire.wait(lambda seen: _has_begun_anew(seen, before), 60)
+        with Clients(stage.lab, guest.plan) as c:
+            c.wait_answers(timeout_s=60)
+            c.finish()
+        assert guest.control.stat().ticks < before.ticks, "it has begun anew"
+        assert guest.uuid_on(p.primary) == guest.uuid
+        assert not guest.uuid_on(p.backup)
+        assert not wire.frames(guest.plan.mac(), p.backup)
+
+
+def test_a_migration_while_protected(stage: Stage) -> None:
+    """``xl migrate`` is refused by the backup; having begun a save, it ends the protection."""
+    guest = stage.guest()
+    mac = guest.plan.mac()
+    with (
+        Wire(stage.lab) as wire,
+        Protection(stage, guest) as p,
+        Clients(stage.lab, guest.plan) as c,
+    ):
+        c.wait_answers()
+        p.wait_checkpoints(3)
+        shell = stage.host(p.primary).shell
+        done = shell.run(f"xl migrate {guest.name} {p.backup}", timeout_s=120, check=False)
+        print(done.stderr.decode(errors="replace"))
+        assert done.returncode != 0
+        p.wait_alone(90)
+        p.log_backup.wait(r" ends as destroyed", 60)
+        c.wait_answers()
+        assert guest.uuid_on(p.primary) == guest.uuid
+        assert not guest.uuid_on(p.backup)
+        c.finish()
+        assert wire.emitters(mac) == [p.primary]
+
+
+def test_a_migration_after_unprotect(stage: Stage) -> None:
+    """``xl migrate`` works again; once released, the guest is protected from its new host."""
+    guest = stage.guest(vifs=2)
+    with Protection(stage, guest) as p:
+        p.wait_checkpoints(3)
+        p.unprotect()
+    with Clients(stage.lab, guest.plan) as c:
+        c.wait_answers()
+        shell = stage.host(p.primary).shell
+        shell.run(f"xl migrate {guest.name} {p.backup}", timeout_s=240)
+        stage.moved(guest, p.backup)
+        c.wait_answers(timeout_s=60)
+        assert guest.uuid_on(guest.host) == guest.uuid
+        assert not guest.uuid_on(guest.other)
+        shell.run(f"remus-ha witness release {WITNESS} {guest.uuid}")
+        with Protection(stage, guest) as again:
+            again.wait_checkpoints(3)
+            again.unprotect()
+        c.finish()
