@@ -1,5 +1,6 @@
 """Cables are pulled: whoever the witness chooses lives, and without it nobody is heard."""
 
+import threading
 import time
 
 import pytest
@@ -10,7 +11,8 @@ from tests.lab.support.protection import ENDS, Protection
 from tests.lab.support.stage import Guest, Stage
 from tests.lab.support.wire import Wire
 
-SECONDS_OF_SILENCE = 5
+STILL_S = 5.0
+NO_WITNESS = r"the witness: \[?WITNESS-"
 
 
 def _one_survivor(stage: Stage, guest: Guest, p: Protection) -> str:
@@ -97,11 +99,10 @@ def test_the_replication_link_with_the_witness_in_reach_of_none(stage: Stage) ->
         stage.lab.unplug(p.primary, Link.REPL)
         p.log_primary.wait(r"-> asking")
         p.log_backup.wait(r"-> in_doubt")
+        p.log_primary.wait(NO_WITNESS)
+        p.log_backup.wait(NO_WITNESS)
         held_s = time.monotonic()
-        errors = p.log_primary.count("the witness: ")
-        p.log_primary.wait("the witness: ", 60, times=errors + SECONDS_OF_SILENCE)
-        p.log_backup.wait("the witness: ", 60, times=SECONDS_OF_SILENCE)
-        assert time.monotonic() > held_s + 2
+        threading.Event().wait(STILL_S)  # the accident itself lasts this long
         assert c.answered_since(held_s) == 0
         assert not wire.frames(mac, since_s=held_s)
         assert guest.uuid_on(p.primary), "the guest runs, only its output is held"
