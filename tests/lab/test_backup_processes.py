@@ -5,7 +5,7 @@ import pytest
 from remus_ha.lab.plan import Link
 from tests.lab.support.clients import Clients
 from tests.lab.support.domains import free_mib, paused_domain
-from tests.lab.support.processes import kill, wait_other
+from tests.lab.support.processes import kill, send, wait_other
 from tests.lab.support.protection import ENDS, Protection
 from tests.lab.support.stage import Guest, Stage
 from tests.lab.support.wire import Wire
@@ -129,8 +129,11 @@ def test_one_dies_while_restoring(stage: Stage, who: str) -> None:
         c.wait_answers()
         p.wait_checkpoints(3)
         stage.lab.cut(p.primary)
+        # Well before the backup has any doubt: so the restore lasts until it has been killed in.
+        send(stage.host(p.backup), "STOP", "restore")
         p.log_backup.wait(r"-> restoring")
         kill(stage.host(p.backup), who)
+        send(stage.host(p.backup), "CONT", "restore")
         _moved(stage, p, c, wire)
 
 
@@ -189,7 +192,7 @@ def test_the_bridge_is_missing_at_the_failover(stage: Stage) -> None:
     ):
         c.wait_answers()
         p.wait_checkpoints(3)
-        backup.run("ip link set xenbr0 down name elsewhere")
+        backup.run("ip link set xenbr0 down && ip link set xenbr0 name elsewhere")
         try:
             stage.lab.hang(p.primary)
             assert p.log_backup.wait(ENDS, 90).endswith("broken")
@@ -197,7 +200,7 @@ def test_the_bridge_is_missing_at_the_failover(stage: Stage) -> None:
             stage.lab.unhang(p.primary)
             p.wait_alone(90)
         finally:
-            backup.run("ip link set elsewhere name xenbr0 up")
+            backup.run("ip link set elsewhere name xenbr0 && ip link set xenbr0 up")
         c.wait_answers(timeout_s=60)
         c.finish()
         _check_place(guest, wire, [p.primary])

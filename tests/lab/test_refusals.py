@@ -132,11 +132,11 @@ def test_a_bridge_missing_on_the_backup(stage: Stage) -> None:
     guest = stage.guest()
     backup = stage.host(guest.other).shell
     with _untouched(stage, guest):
-        backup.run("ip link set xenbr0 down name elsewhere")
+        backup.run("ip link set xenbr0 down && ip link set xenbr0 name elsewhere")
         try:
             _assert_refused(stage, guest, _protect(guest), "XEN-014")
         finally:
-            backup.run("ip link set elsewhere name xenbr0 up")
+            backup.run("ip link set elsewhere name xenbr0 && ip link set xenbr0 up")
 
 
 def test_another_xen_on_the_backup(stage: Stage) -> None:

@@ -21,15 +21,20 @@ def pids(host: Host, role: str) -> list[int]:
     return [int(pid) for pid, args in rows if MODULES[role] in f"{args} "]
 
 
-def kill(host: Host, *roles: str) -> list[int]:
-    """SIGKILL the one process of each role, all at once. Their pids."""
+def send(host: Host, signal: str, *roles: str) -> list[int]:
+    """A signal to the one process of each role, all at once. Their pids."""
     found = []
     for role in roles:
         of_role = pids(host, role)
         assert len(of_role) == 1, f"{role}: {of_role}"
         found += of_role
-    host.shell.run(f"kill -9 {' '.join(map(str, found))}")
+    host.shell.run(f"kill -{signal} {' '.join(map(str, found))}")
     return found
+
+
+def kill(host: Host, *roles: str) -> list[int]:
+    """SIGKILL the one process of each role, all at once. Their pids."""
+    return send(host, "KILL", *roles)
 
 
 def wait_other(host: Host, role: str, than: int, timeout_s: float = 30.0) -> int:
