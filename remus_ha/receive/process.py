@@ -32,6 +32,7 @@ from remus_ha.loop import READ, WRITE, Loop
 from remus_ha.receive.commit import CommitJournal, Committer
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.replica import Replica
+from remus_ha.receive.reservation import Reservation
 from remus_ha.stream.control import ControlChannel
 from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
@@ -90,6 +91,13 @@ class Backup:
         )
         self._vifs = GuestVifs(
             self._request.config, self._request.guest_uuid, self._request.session
+        )
+        self._reservation = Reservation(
+            self._loop,
+            self._xen,
+            self._request.guest_uuid,
+            self._request.memory_kib,
+            self._on_memory,
         )
         self._channel: ControlChannel | None = None
         self._data: socket.socket | None = None
@@ -204,6 +212,8 @@ class Backup:
         self._loop.every(min(0.25, self._detect_s / 8), self._tick)
         self._loop.until(lambda: self._decider.state in backup.ENDS and not self._vifs.announcing)
         state = self._decider.state
+        if state is State.ALIVE:
+            self._reservation.give_back()
         rundir.write_json(self._incoming.directory() / "result.json", self.status())
         rundir.forget("backup", self._request.guest_uuid)
         self._server.close()
@@ -268,6 +278,7 @@ class Backup:
         if self._data is None or self._restore_fd is None:
             raise PeerClosed(detail="no data connection")
         self._vifs.shut()
+        self._reservation.begin()
         config = self._vifs.substituted()
         os.set_blocking(self._restore_fd, True)
         os.write(self._restore_fd, preamble(json.dumps(config).encode()))
@@ -276,6 +287,13 @@ class Backup:
         self._heard_at = time.monotonic()
         self._watch_control()
         self._loop.watch(self._data.fileno(), self._on_data)
+
+    def _on_memory(self, error: RemusError | None) -> None:
+        if error is None:
+            self.journal(f"{self._request.memory_kib} KiB are set apart for the copy")
+        else:
+            self.journal(f"no room for the copy: {error}")
+            self._decider.feed(Event.RESTORE_FAILED)
 
     # --- epochs in
 

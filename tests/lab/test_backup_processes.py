@@ -1,7 +1,10 @@
 """The backup's processes die at each of their steps, or cannot bring the copy up."""
 
+import shlex
+
 import pytest
 
+from remus_ha.lab.errors import RemoteFailed
 from remus_ha.lab.plan import Link
 from tests.lab.support.clients import Clients
 from tests.lab.support.domains import free_mib, paused_domain
@@ -9,6 +12,8 @@ from tests.lab.support.processes import kill, send, wait_other
 from tests.lab.support.protection import ENDS, Protection
 from tests.lab.support.stage import Guest, Stage
 from tests.lab.support.wire import Wire
+
+GUEST_MIB = 96
 
 
 def _check_one_survivor(stage: Stage, p: Protection, c: Clients, wire: Wire) -> None:
@@ -228,25 +233,55 @@ def test_the_primary_is_cut_off_while_the_first_copy_runs(stage: Stage) -> None:
         c.finish()
 
 
-def test_the_memory_is_taken_while_the_first_copy_runs(stage: Stage) -> None:
-    """Whoever gets the backup's memory, the guest lives on where it is."""
+def test_the_memory_is_taken_before_the_restore_begins(stage: Stage) -> None:
+    """Whoever gets the backup's memory, the guest lives on where it is, and hears of it at once."""
     guest = stage.guest()
     backup = stage.host(guest.other)
-    with Wire(stage.lab) as wire, Clients(stage.lab, guest.plan) as c:
+    stopped = 'remus-ha receive; pkill -STOP -f "^xl migrate-receive"'
+    receiver = shlex.join(["ssh", guest.other, stopped])
+    with (
+        Wire(stage.lab) as wire,
+        Clients(stage.lab, guest.plan) as c,
+        Protection(stage, guest, "-s", "", receiver=receiver, start=False) as p,
+    ):
         c.wait_answers()
-        stage.lab.slow(guest.host, Link.REPL, "40mbit")
+        child = stage.host(p.primary).shell.popen(p.command)
+        try:
+            p.log_primary.wait(r"-> syncing", 90)
+            with paused_domain(backup, "hog", memory=free_mib(backup) - 64):
+                send(backup, "CONT", "restore")
+                p.wait_alone(90)
+            assert p.log_backup.wait(ENDS, 90).endswith("broken")
+            assert p.log_backup.count("XEN-013")
+            _, said = child.communicate(timeout=60)
+            assert child.returncode == 1, said
+        finally:
+            child.kill()
+            child.communicate()
+        c.wait_answers()
+        c.finish()
+        _check_place(guest, wire, [guest.host])
+
+
+def test_the_memory_is_set_apart_while_the_first_copy_runs(stage: Stage) -> None:
+    """Nobody else gets what the copy will need."""
+    guest = stage.guest()
+    backup = stage.host(guest.other)
+    free = free_mib(backup)
+    stage.lab.slow(guest.host, Link.REPL, "40mbit")
+    try:
         with Protection(stage, guest, start=False) as p:
             child = stage.host(p.primary).shell.popen(p.command)
             try:
                 p.log_primary.wait(r"-> syncing", 90)
-                with paused_domain(backup, "hog", memory=free_mib(backup) - 4):
-                    p.wait_alone(90)
-                assert p.log_backup.wait(ENDS, 90).endswith("broken")
-                assert child.wait(60) == 1
+                p.log_backup.wait(r"set apart", 90)
+                assert free_mib(backup) < free - GUEST_MIB + 8, "claimed"
+                with pytest.raises(RemoteFailed), paused_domain(backup, "hog", memory=free - 64):
+                    pass
+                p.log_primary.wait(r"pairing -> protected", 120)
             finally:
                 child.kill()
                 child.communicate()
-                stage.lab.slow(guest.host, Link.REPL, None)
-        c.wait_answers()
-        c.finish()
-        _check_place(guest, wire, [guest.host])
+            p.unprotect()
+    finally:
+        stage.lab.slow(guest.host, Link.REPL, None)

@@ -1,5 +1,6 @@
 """The ``xen`` hypervisor driver: what a host is, which guests can be protected, and their parts."""
 
+import errno
 import os
 import socket
 import tempfile
@@ -11,8 +12,10 @@ from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.xen import lookup, paths, restore
+from remus_ha.hypervisor.xen.claim import claim
 from remus_ha.hypervisor.xen.domain import XenDomain, info_of, life_of, xl
 from remus_ha.hypervisor.xen.helper import SaveHelper
+from remus_ha.hypervisor.xen.savers import Savers
 
 _CREATE_S = 40.0
 # What Xen itself takes for a domain beside its memory (page tables, vCPU structures).
@@ -57,6 +60,21 @@ class XenDriver:
                 name = self._xs.read("", f"/local/domain/{info['domid']}/name") or b""
                 return int(info["domid"]), name.decode()
         return None
+
+    def helper_starts(self) -> Savers:
+        """Readable when a save helper was started, for a save or a restore."""
+        return Savers(self.version)
+
+    def claim_memory(self, domid: int, kib: int) -> bool:
+        """Set ``kib`` apart for a domain; False where it cannot be claimed (yet).
+
+        Raises NotEnoughMemory.
+        """
+        error = claim(self.version, domid, kib)
+        if error == errno.ENOMEM:
+            free = self.host().free_kib
+            raise errors.NotEnoughMemory(free_mib=free // 1024, needed_mib=kib // 1024)
+        return not error
 
     def life_of(self, domid: int) -> Life:
         return life_of(info_of(self._xc, domid), domid)

@@ -32,7 +32,7 @@ from remus_ha.checkpoint.session import Session
 from remus_ha.control_socket import NotRunning, ask
 from remus_ha.core.register import Kind, Register
 from remus_ha.hypervisor.base import Life
-from remus_ha.hypervisor.errors import CommandFailed
+from remus_ha.hypervisor.errors import CommandFailed, NotEnoughMemory
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.kept import Kept
 from remus_ha.receive import process as backup_process
@@ -77,6 +77,22 @@ class PrimaryXen:
         return 8
 
 
+class HelperStarts:
+    """In place of Savers: the restore's helper has just been started."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def drain(self) -> None:
+        os.eventfd_read(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
 class Restore:
     """In place of ``xl migrate-receive``, and of XenDriver on the backup."""
 
@@ -88,6 +104,8 @@ class Restore:
         self.destroyed = False
         self.paused = False
         self.fails = False
+        self.has_memory = True
+        self.claims: list[int] = []
         read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         grow_pipe(self.write_end, 1 << 20)
         os.set_blocking(self.write_end, False)
@@ -105,6 +123,15 @@ class Restore:
         if status != 0:  # still restoring, or killed: then its domain is left over
             return (41, f"{NAME}--incoming")
         return (42, NAME) if CHECKPOINT_END in self.path.read_bytes() else None
+
+    def helper_starts(self) -> HelperStarts:
+        return HelperStarts()
+
+    def claim_memory(self, domid: int, kib: int) -> bool:
+        if not self.has_memory:
+            raise NotEnoughMemory(free_mib=1, needed_mib=kib // 1024)
+        self.claims.append(kib)
+        return True
 
     def life_of(self, domid: int) -> Life:
         return Life.PAUSED if self.paused else Life.RUNNING

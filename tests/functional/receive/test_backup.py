@@ -230,6 +230,32 @@ def test_frames_of_another_session_are_never_believed(player: Player) -> None:
     assert player.state() == B.STANDBY.value
 
 
+# --- memory
+
+
+def test_memory_is_claimed_at_once_and_given_back_by_the_new_guest(
+    pair: Pair, player: Player
+) -> None:
+    player.begin()
+    pair.wait(lambda: pair.restore.claims == [65536])
+    player.epochs(1)
+    pair_up(pair)
+    player.close()
+    assert pair.backup.join() is B.ALIVE
+    assert pair.restore.claims == [65536, 0]
+
+
+def test_without_memory_the_session_ends_before_the_first_copy(pair: Pair, player: Player) -> None:
+    pair.restore.has_memory = False
+    player.begin()
+    (frame,) = frames_of(player.channel, 1)
+    assert isinstance(frame, Error)
+    assert pair.backup.join() is B.BROKEN
+    assert pair.restore.destroyed
+    texts = [event["text"] for event in pair.backup_process.journal.after(0)]
+    assert any("XEN-013" in text for text in texts)
+
+
 # --- doubt
 
 

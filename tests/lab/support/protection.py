@@ -32,8 +32,9 @@ class Protection:
     """``remus-ha protect --detach`` on entering; on leaving only the logs are let go.
 
     ``environment`` is put before the command (``REMUS_HA_KILLPOINT=…``); ``options`` are words of
-    the command line. With ``detach=False`` the command stays (``foreground``). With
-    ``start=False`` only the logs are followed; ``command`` is for the story to run.
+    the command line, ``receiver`` stands for the backup's name. With ``detach=False`` the command
+    stays (``foreground``). With ``start=False`` only the logs are followed; ``command`` is for the
+    story to run.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Protection:
         detach: bool = True,
         start: bool = True,
         witness: str = WITNESS,
+        receiver: str = "",
     ) -> None:
         self.stage, self.guest = stage, guest
         self.primary, self.backup = guest.host, guest.other
@@ -53,7 +55,7 @@ class Protection:
         words = ["remus-ha", "protect", "--detect", str(detect_ms), *options]
         words += ["--detach"] if detach else []
         words += ["--witness", witness] if witness else []
-        words += [guest.name, self.backup]
+        words += [guest.name, receiver or self.backup]
         setting = f"export {environment}; " if environment else ""
         self.command = f"{setting}exec {shlex.join(words)}"
         self._detach, self._start = detach, start
