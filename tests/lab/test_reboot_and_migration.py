@@ -1,5 +1,7 @@
 """A protected guest reboots, or somebody migrates it: as the documentation says."""
 
+import time
+
 from remus_ha.lab.control import GuestStat
 from tests.lab.support.clients import Clients
 from tests.lab.support.protection import Protection
@@ -18,10 +20,11 @@ def test_the_guest_reboots(stage: Stage) -> None:
     with Wire(stage.lab) as wire, Protection(stage, guest) as p:
         p.wait_checkpoints(3)
         before = guest.control.stat()
+        from_now_s = time.monotonic()
         guest.control.end("reboot")
         p.wait_alone()
         assert p.log_backup.wait(r" ends as ").endswith("destroyed")
-        wire.wait(lambda seen: _has_begun_anew(seen, before), 60)
+        wire.wait(lambda seen: _has_begun_anew(seen, before), 60, since_s=from_now_s)
         with Clients(stage.lab, guest.plan) as c:
             c.wait_answers(timeout_s=60)
             c.finish()

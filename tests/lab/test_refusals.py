@@ -187,7 +187,7 @@ def test_a_receiver_that_answers_rubbish(stage: Stage, receiver: str, code: str)
         ("", "WITNESS-004"),
         ("none:", "WITNESS-006"),
         ("etcd://", "WITNESS-005"),
-        ("nosuch://10.97.0.254", "WITNESS-008"),
+        ("nosuch://10.97.0.254", "REMUS-001"),
         ("etcd://10.97.0.253:2379", "WITNESS-001"),
     ],
 )

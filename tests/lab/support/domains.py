@@ -17,7 +17,7 @@ memory = {memory}
 
 @contextmanager
 def paused_domain(
-    host: Host, name: str, *, kind: str = "pvh", memory: int = 64, more: str = ""
+    host: Host, name: str, *, kind: str = "pvh", memory: int = 80, more: str = ""
 ) -> Iterator[None]:
     """A domain that has been built and never runs."""
     text = _PAUSED.format(name=name, kind=kind, memory=memory, more=more)
