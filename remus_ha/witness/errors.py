@@ -78,14 +78,6 @@ class WitnessCorrupt(WitnessError):
     )
 
 
-class WitnessDriverUnknown(WitnessError):
-    """There is no driver for the URL, or it cannot be loaded."""
-
-    code = "WITNESS-008"
-    cause = "The witness driver {driver!r} cannot be loaded: {why}"
-    remedy = "Use a URL that starts with etcd:// or etcd+https://, or install the driver's package."
-
-
 class WitnessDriverFault(WitnessError):
     """A driver raised what its contract does not allow: a defect. Treated like no answer."""
 

@@ -1,16 +1,15 @@
 """From a witness URL to a driver.
 
 The per-guest processes call ``open_witness``; what it needs beyond the built-in drivers comes as
-an import path. Only the command line front end looks entry points up (``entry_for``).
+an import path, which the command line front end looks up (``remus_ha.loading.entry_point``).
 """
 
-import importlib
 from collections.abc import Callable
 from typing import cast
 
+from remus_ha.loading import DriverMissing, load
 from remus_ha.witness.base import WitnessDriver
 from remus_ha.witness.errors import (
-    WitnessDriverUnknown,
     WitnessMissing,
     WitnessRequiresForce,
     WitnessUrlInvalid,
@@ -32,10 +31,10 @@ def open_witness(
 ) -> WitnessDriver:
     """The driver for a URL, not yet connected.
 
-    ``entry`` is ``module:Class`` as ``entry_for`` found it; without it the URL's scheme names a
+    ``entry`` is ``module:Class`` as ``entry_point`` found it; without it the URL's scheme names a
     built-in driver. No URL and ``force`` give the pretended witness. ``memory`` is what an
     earlier process of this host kept. Raises WitnessMissing, WitnessRequiresForce,
-    WitnessUrlInvalid, WitnessDriverUnknown.
+    WitnessUrlInvalid, DriverMissing.
     """
     if url is None and not force:
         raise WitnessMissing()
@@ -43,7 +42,7 @@ def open_witness(
     driver = driver_name(url)
     if driver == "none" and not force:
         raise WitnessRequiresForce()
-    return _load(entry or _BUILT_IN.get(driver, ""), driver)(url, memory)
+    return _load(entry or _BUILT_IN.get(driver, f"{NAMESPACE}:{driver}"), driver)(url, memory)
 
 
 def driver_name(url: str) -> str:
@@ -55,28 +54,8 @@ def driver_name(url: str) -> str:
     return name
 
 
-def entry_for(url: str) -> str:
-    """The import path of a URL's driver, from the installed entry points. Front end only.
-
-    Raises WitnessUrlInvalid, WitnessDriverUnknown.
-    """
-    from stevedore import ExtensionManager  # noqa: PLC0415  (kept out of per-guest processes)
-
-    name = driver_name(url)
-    for found in ExtensionManager(NAMESPACE, invoke_on_load=False):
-        if found.name == name:
-            return f"{found.plugin.__module__}:{found.plugin.__qualname__}"
-    raise WitnessDriverUnknown(driver=name, why=f"no entry point in {NAMESPACE}")
-
-
 def _load(entry: str, driver: str) -> Opener:
-    module, colon, name = entry.partition(":")
-    if not colon:
-        raise WitnessDriverUnknown(driver=driver, why="no such driver")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise WitnessDriverUnknown(driver=driver, why=str(e)) from e
+    found = load(entry)
     if not (isinstance(found, type) and issubclass(found, WitnessDriver)):
-        raise WitnessDriverUnknown(driver=driver, why=f"{entry} is not a witness driver")
+        raise DriverMissing(entry=f"{NAMESPACE}:{driver}", detail=f"{entry} is no witness driver")
     return cast(Opener, found)

@@ -29,7 +29,7 @@ def test_the_primarys_process_dies(stage: Stage, point: str) -> None:
             stage, guest, environment=f"REMUS_HA_KILLPOINT={point}:{AFTER_EPOCHS}:process"
         ) as p,
     ):
-        p.log_primary.wait(r"guardian: .*gone")
+        p.log_primary.wait(r"guardian .*: starting")
         ends = p.log_primary.wait(ENDS, 90), p.log_backup.wait(ENDS, 90)
         kept = ends[0].endswith("alone") and ends[1].endswith("destroyed")
         moved = ends[0].endswith("destroyed") and ends[1].endswith("alive")

@@ -3,14 +3,14 @@ import sys
 
 import pytest
 
+from remus_ha.loading import DriverMissing, entry_point
 from remus_ha.witness.errors import (
-    WitnessDriverUnknown,
     WitnessMissing,
     WitnessRequiresForce,
     WitnessUrlInvalid,
 )
 from remus_ha.witness.etcd import EtcdWitness
-from remus_ha.witness.load import entry_for, open_witness
+from remus_ha.witness.load import driver_name, open_witness
 from remus_ha.witness.memory import Memory
 from remus_ha.witness.none import NoWitness
 
@@ -51,21 +51,21 @@ def test_no_scheme(url: str) -> None:
     "entry", ["no.such.module:X", "remus_ha.witness.etcd:Nothing", "remus_ha.witness.url:Tls", "x"]
 )
 def test_entries_that_are_no_driver(entry: str) -> None:
-    with pytest.raises(WitnessDriverUnknown):
+    with pytest.raises(DriverMissing):
         open_witness("zookeeper://a", force=False, entry=entry)
 
 
 def test_an_unknown_scheme() -> None:
-    with pytest.raises(WitnessDriverUnknown) as caught:
+    with pytest.raises(DriverMissing) as caught:
         open_witness("zookeeper://a", force=False)
     assert "zookeeper" in str(caught.value)
-    with pytest.raises(WitnessDriverUnknown):
-        entry_for("zookeeper://a")
+    with pytest.raises(DriverMissing):
+        entry_point("remus_ha.witness", "zookeeper")
 
 
 @pytest.mark.parametrize("url", ["etcd://a:1", "etcd+https://a:1"])
 def test_the_installed_entry_point_leads_to_the_driver(url: str) -> None:
-    entry = entry_for(url)
+    entry = entry_point("remus_ha.witness", driver_name(url))
     assert entry == "remus_ha.witness.etcd:EtcdWitness"
     assert isinstance(open_witness(url, force=False, entry=entry), EtcdWitness)
 
