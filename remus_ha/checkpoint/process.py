@@ -172,7 +172,7 @@ class Primary:
 
     def _finish(self) -> State:
         state = self._decider.state
-        if state in (State.ALONE, State.REFUSED):
+        if state in (State.ALONE, State.BROKEN, State.REFUSED):
             self._clean()
         rundir.write_json(
             rundir.directory("primary", self._session.uuid) / "result.json", self.status()
@@ -443,17 +443,24 @@ class Primary:
         """The reboot that the guest asked for: its new vifs come up shut, and are opened next."""
         s = self._session
         self._restarted = True
+        kept = rundir.STATE / f"{s.uuid}.cfg"
         try:
             text = xlconfig.render(self._vifs.substituted())
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(text)
             self._domain.destroy()
             self._link.beat()
             self._buffer.teardown(release=False)
             domid = self._xen.create(text, s.name)
-            self.journal(f"{s.name} was started again as domain {domid}")
-            for complaint in self._vifs.open(domid):
-                self.journal(complaint)
         except RemusError as e:
-            self.journal(f"the guest could not be started again: {e}")
+            remedy = f"; its configuration is in {kept}" if kept.exists() else ""
+            self.journal(f"the guest could not be started again: {e}{remedy}")
+            self._decider.feed(Event.RESTART_FAILED)
+            return
+        kept.unlink()
+        self.journal(f"{s.name} was started again as domain {domid}")
+        for complaint in self._vifs.open(domid):
+            self.journal(complaint)
 
     def _destroy_guest(self) -> None:
         """Its last output may leave only where it ended by itself and nobody else can live."""
@@ -470,7 +477,7 @@ class Primary:
         return wanted.get(life, "destroy") == "preserve"
 
     def _clean(self) -> None:
-        mine = self._decider.state in (State.ALONE, State.STOPPED, State.REFUSED)
+        mine = self._decider.state is not State.DESTROYED
         release = mine and self._domain.life() is not Life.GONE
         self._buffer.teardown(release=release)
         self._domain.stop_tracking()

@@ -47,6 +47,7 @@ class State(enum.Enum):
     ENDING = "ending"  # guest ended on purpose: swap to none wanted
     REBOOTING = "rebooting"  # guest asked for a reboot: swap to me wanted
     REBOOTED = "rebooted"  # swap won, being written down, then the guest is started again
+    BROKEN = "broken"  # end: the guest asked for a reboot and could not be started again
     STOPPED = "stopped"  # end: on purpose
     DESTROYED = "destroyed"  # end: another has won, own copy destroyed
     REFUSED = "refused"  # end: never begun, guest untouched
@@ -74,6 +75,7 @@ class Event(enum.Enum):
     GUEST_REBOOT = "guest_reboot"  # the guest asked for a reboot
     GUEST_CRASHED = "guest_crashed"  # the guest crashed inside
     GUEST_GONE = "guest_gone"  # the domain was destroyed by somebody
+    RESTART_FAILED = "restart_failed"  # RESTART_GUEST could not create the domain again
     OPERATOR_FENCED = "operator_fenced"  # the operator's word that the other host is fenced
     STORE_ACCEPTED = "store_accepted"  # W9: both hosts have reported, or the operator decided
 
@@ -203,7 +205,7 @@ def restart_on_crash(facts: Facts) -> bool:
 Rows = tuple[Row[State, Event, Facts, Action], ...]
 S, E, A = State, Event, Action
 
-ENDS: Final = (S.STOPPED, S.DESTROYED, S.REFUSED)
+ENDS: Final = (S.BROKEN, S.STOPPED, S.DESTROYED, S.REFUSED)
 IN_SESSION: Final = (S.SYNCING, S.PAIRING, S.PROTECTED, S.YIELDING)
 TO_ME: Final = (S.ASKING, S.FENCING, S.RETURNING, S.REBOOTING)  # all want (g+1, me)
 RECORDING: Final = (S.CLAIMED, S.OPENING, S.RETURNED, S.REBOOTED)
@@ -216,6 +218,7 @@ SWAP_ANSWERS: Final = (E.SWAP_WON, E.SWAP_REFUSED, E.SWAP_UNKNOWN)
 RECORD_ANSWERS: Final = (E.OPENED_RECORDED, E.RECORD_FAILED)
 ANSWERS: Final = (E.READ, E.READ_FAILED, *SWAP_ANSWERS, *RECORD_ANSWERS)
 
+AGAIN: Final = (A.RESTART_GUEST, A.OPEN_OUTPUT, A.CLEAN)
 PAUSED: Final = (A.PAUSE_GUEST, A.ASK_AGAIN_LATER)
 GONE: Final = (A.DESTROY_GUEST, A.CLEAN)
 ASK: Final = (A.HOLD, A.CUT, A.READ)
@@ -396,12 +399,16 @@ _INTENT: Rows = (
         )
     ),
     *each(
-        CLAIMS, E.GUEST_CRASHED, restart_on_crash, None, (A.RESTART_GUEST, A.OPEN_OUTPUT),
+        CLAIMS, E.GUEST_CRASHED, restart_on_crash, S.STOPPED, AGAIN,
         "the guest's on_crash says restart: as a reboot",
     ),
     *each(
-        CLAIMS, E.GUEST_REBOOT, always, None, (A.RESTART_GUEST, A.OPEN_OUTPUT),
-        "nobody else can have a copy yet, and output was open",
+        CLAIMS, E.GUEST_REBOOT, always, S.STOPPED, AGAIN,
+        "nobody else can have a copy yet, and output was open; the domain to protect is gone",
+    ),
+    Row(
+        S.ALONE, E.RESTART_FAILED, always, S.BROKEN, (),
+        "there is no guest any more; its configuration is kept for the operator",
     ),
     *each(
         HERE, E.GUEST_CRASHED, restart_on_crash, S.REBOOTING, (A.HOLD, A.READ),
@@ -521,6 +528,7 @@ _REMARKS: tuple[Remark[State, Event], ...] = (
         "nothing has been started, asked or watched yet",
     ),
     *impossible((S.SYNCING, S.PROTECTED, S.ALONE), ANSWERS, "no request is outstanding"),
+    *impossible(all_but(S, S.NEW, S.ALONE, *ENDS), (E.RESTART_FAILED,), "only after RESTART_GUEST"),
     *impossible(RECORDING, (E.READ, E.READ_FAILED, *SWAP_ANSWERS), "only a record is outstanding"),
     *impossible(SWAPPING, RECORD_ANSWERS, "no record is outstanding"),
     *impossible(

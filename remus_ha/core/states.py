@@ -48,6 +48,7 @@ PRIMARY: Final[Mapping[primary.State, Protection]] = MappingProxyType(
         _P.ENDING: Protection.STOPPING,
         _P.REBOOTING: Protection.STOPPING,
         _P.REBOOTED: Protection.STOPPING,
+        _P.BROKEN: Protection.ERROR,
         _P.STOPPED: Protection.STOPPED,
         _P.DESTROYED: Protection.FAILED_OVER,
         _P.REFUSED: Protection.ERROR,

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.lab.support.clients import Clients
+from tests.lab.support.domains import tracks_dirty_pages
 from tests.lab.support.protection import Protection
 from tests.lab.support.stage import Stage
 from tests.lab.support.wire import Wire
@@ -21,6 +22,7 @@ def test_unprotect_and_protect_again(stage: Stage) -> None:
                 assert p.status(p.primary)["state"] == "stopped"
                 c.wait_answers()
             stage.assert_clean()
+            assert not tracks_dirty_pages(stage.host(guest.host), guest.name)
         c.finish()
         assert wire.emitters(mac) == [guest.host]
 

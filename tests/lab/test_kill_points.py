@@ -4,6 +4,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from tests.lab.support.clients import Clients
+from tests.lab.support.domains import tracks_dirty_pages
 from tests.lab.support.protection import ENDS, Protection
 from tests.lab.support.stage import Stage
 from tests.lab.support.wire import Wire
@@ -14,7 +15,8 @@ AFTER_EPOCHS = 20
 
 
 def _points(how: str) -> list[ParameterSet]:
-    first = [pytest.param(point, id=f"{point}-{how}") for point in GATE]
+    gate = pytest.mark.gate
+    first = [pytest.param(point, id=f"{point}-{how}", marks=gate) for point in GATE]
     return first + [pytest.param(point, id=f"{point}-{how}") for point in REST]
 
 
@@ -38,6 +40,7 @@ def test_the_primarys_process_dies(stage: Stage, point: str) -> None:
         assert guest.uuid_on(guest.host) == guest.uuid
         assert not guest.uuid_on(guest.other)
         c.wait_answers(timeout_s=60)
+        assert not tracks_dirty_pages(stage.host(guest.host), guest.name)
         c.finish()
         expected = [p.primary] if kept else [p.primary, p.backup]
         assert wire.emitters(guest.plan.mac()) == expected

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from remus_ha.lab.control import GuestStat
 from tests.lab.support.clients import Clients
 from tests.lab.support.protection import Protection
@@ -14,6 +16,7 @@ def _has_begun_anew(seen: Sighting, before: GuestStat) -> bool:
     return chatter is not None and chatter.ticks < before.ticks
 
 
+@pytest.mark.gate
 def test_the_guest_reboots(stage: Stage) -> None:
     """It is started again where it was, by us, unprotected, and nothing comes up elsewhere."""
     guest = stage.guest()
@@ -34,6 +37,7 @@ def test_the_guest_reboots(stage: Stage) -> None:
         assert not wire.frames(guest.plan.mac(), p.backup)
 
 
+@pytest.mark.gate
 def test_a_migration_while_protected(stage: Stage) -> None:
     """``xl migrate`` is refused by the backup; having begun a save, it ends the protection."""
     guest = stage.guest()
@@ -58,6 +62,7 @@ def test_a_migration_while_protected(stage: Stage) -> None:
         assert wire.emitters(mac) == [p.primary]
 
 
+@pytest.mark.gate
 def test_a_migration_after_unprotect(stage: Stage) -> None:
     """``xl migrate`` works again; once released, the guest is protected from its new host."""
     guest = stage.guest(vifs=2)

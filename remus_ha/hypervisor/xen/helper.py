@@ -21,7 +21,7 @@ _ASKS = {_SUSPEND: Ask.SUSPEND, _POSTCOPY: Ask.POSTCOPY, _CHECKPOINT: Ask.CHECKP
 _CALLBACKS = 1 << _SUSPEND | 1 << _POSTCOPY | 1 << _CHECKPOINT | 1 << _LOGDIRTY
 _LIVE, _REMUS = 1, 1
 _WARNING = 7  # xentoollog.h: XTL_WARN
-_END_S = 5.0
+_END_S = 1.0  # each: its own clean-up, and its end
 
 
 class SaveHelper(MemoryStream):

@@ -73,6 +73,8 @@ class PrimaryXen:
 
     def create(self, text: str, name: str) -> int:
         assert f'uuid = "{UUID}"' in text
+        if not self._bench.can_create:
+            raise CommandFailed(command="xl create", detail="no memory")
         self._bench.story(f"created {name}")
         return 8
 
@@ -217,6 +219,7 @@ class Pair:
         self.scenario = f'helper.remus(b"live" * 100, {SIZE})'
         self.interval_ms, self.detect_ms = 20, 1000
         self.on_reboot = "restart"
+        self.can_create = True
         self.session = secrets.token_hex(16)
         self.restore = Restore(self.root, self.story)
         self.primary: Side

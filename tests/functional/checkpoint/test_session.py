@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from remus_ha import rundir
 from remus_ha.checkpoint import process
 from remus_ha.core import backup as backup_table
 from remus_ha.core import primary as primary_table
@@ -13,6 +14,7 @@ from remus_ha.hypervisor.base import Life
 from remus_ha.netbuf.modes import Mode
 from tests.functional.checkpoint.pair import SIZE, Pair
 from tests.functional.hypervisor.fake_helper import notes
+from tests.unit.hypervisor.xen.listing import UUID
 
 P, B = primary_table.State, backup_table.State
 
@@ -191,6 +193,21 @@ def test_a_reboot_is_done_by_us_after_the_swap(pair: Pair) -> None:
     assert holder(pair) == "a"
     assert pair.story.of("created") == ["created web1"]
     assert pair.story.of("guest", "created")[-2:] == ["guest gone", "created web1"]
+
+
+def test_a_guest_that_cannot_be_started_again_is_an_error_and_its_configuration_is_kept(
+    pair: Pair,
+) -> None:
+    pair.can_create = False
+    pair.start()
+    pair.wait_protected()
+    pair.guest.become(Life.REBOOT)
+    assert pair.primary.join() is P.BROKEN
+    assert holder(pair) == "a"
+    assert pair.result()["state"] == "error"
+    kept = rundir.STATE / f"{UUID}.cfg"
+    assert f'uuid = "{UUID}"' in kept.read_text()
+    assert any(str(kept) in event["text"] for event in pair.result()["events"])
 
 
 def test_a_reboot_that_the_guest_does_not_want_is_its_end(pair: Pair) -> None:

@@ -32,3 +32,26 @@ def free_mib(host: Host) -> int:
     """Memory that no domain has."""
     lines = host.shell.text("xl info").splitlines()
     return int(next(line for line in lines if "free_memory" in line).split(":")[1])
+
+
+_TRACKS = """
+import sys
+sys.path.append("/usr/lib/xen-4.17/lib/python")
+from xen.lowlevel import xc
+try:
+    xc.xc().shadow_control({domid}, 0)
+    print("yes")
+except xc.Error as e:
+    print("no", e)
+"""
+
+
+def tracks_dirty_pages(host: Host, name: str) -> bool:
+    """Whether Xen still keeps a domain in log-dirty mode; afterwards it does not.
+
+    Nothing reads that mode: switching it off is refused where it is off.
+    """
+    domid = host.shell.text(f"xl domid {name}").strip()
+    said = host.shell.run("python3 -", stdin=_TRACKS.format(domid=domid).encode()).stdout.decode()
+    assert said.startswith("yes") or "Invalid argument" in said, said
+    return said.startswith("yes")

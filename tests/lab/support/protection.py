@@ -21,7 +21,7 @@ DETECT_MS = 3000
 _SCENE = """
 xl list; ip -br link; bridge link; tc -s qdisc show
 grep -r . /run/remus-ha/vif /var/lib/remus-ha/vif
-tail -n 5 /var/log/remus-ha/restore-*.log /var/log/xen/console/guest-*.log
+tail -n 5 /var/log/remus-ha/restore-*.log; tail -n 60 /var/log/xen/console/guest-*.log
 """
 
 # The lines with which the two roles' processes end.

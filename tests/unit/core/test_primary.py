@@ -136,6 +136,14 @@ def test_a_reboot_is_done_after_the_swap(event: tuple[Event, dict[str, Any]]) ->
     assert m.state is S.ALONE
 
 
+@pytest.mark.parametrize("state", [S.CLAIMING, S.CLAIMED])
+def test_a_reboot_before_there_is_a_session_ends_it(state: State) -> None:
+    m = machine(state)
+    assert play(m, E.GUEST_REBOOT) == [A.RESTART_GUEST, A.OPEN_OUTPUT, A.CLEAN]
+    assert m.state is S.STOPPED
+    assert play(m, E.RESTART_FAILED) == []
+
+
 def test_a_guest_that_ended_while_the_backup_won_is_stopped_if_it_comes_back() -> None:
     m = machine(S.ENDING)
     assert play(m, read(Standing.OTHER)) == [A.ASK_AGAIN_LATER]
