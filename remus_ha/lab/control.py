@@ -28,6 +28,7 @@ class GuestStat:
     dirty_mib: int
     chatter: int
     chatter_seq: int
+    free_kib: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@
 #include <sys/ioctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -212,15 +213,21 @@ static void set_loop(void)
 
 static int stat_answer(char *answer, size_t size)
 {
+    struct sysinfo system;
+
+    if (sysinfo(&system) < 0)
+        die("sysinfo");
     return snprintf(answer, size,
                     "name=%s number=%llu ticks=%llu now_us=%llu requests=%llu gap_max_us=%llu "
-                    "gaps=%llu dirty_kib_s=%llu dirty_mib=%llu chatter=%llu chatter_seq=%llu\n",
+                    "gaps=%llu dirty_kib_s=%llu dirty_mib=%llu chatter=%llu chatter_seq=%llu "
+                    "free_kib=%llu\n",
                     config.name, (unsigned long long)config.number, (unsigned long long)ticks,
                     (unsigned long long)now_us(), (unsigned long long)requests,
                     (unsigned long long)gap_max_us, (unsigned long long)gap_count,
                     (unsigned long long)config.dirty_kib_s,
                     (unsigned long long)config.dirty_mib,
-                    (unsigned long long)config.chatter_per_s, (unsigned long long)chatter_seq);
+                    (unsigned long long)config.chatter_per_s, (unsigned long long)chatter_seq,
+                    (unsigned long long)system.freeram * system.mem_unit / 1024);
 }
 
 static int gaps_answer(char *answer, size_t size)
