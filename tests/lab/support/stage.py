@@ -14,7 +14,7 @@ WITNESS = "etcd://10.97.0.254:2379"
 HOSTS = ("a", "b")
 # The standard guest keeps the totals of 64 clients; a story has three.
 STORIES_PER_GUEST = 18
-# Linux 6.1's netfront loses its receive buffers at every restore (1 MiB a vif, ``xl migrate`` alike),
+# Linux 6.1 loses a vif's receive buffers (1 MiB) at every restore, after ``xl migrate`` alike,
 # and the guest has 16 MiB to lose.
 MOVES_PER_GUEST = 3
 
