@@ -496,6 +496,10 @@ class Primary:
             self._reason = StopReason.UNPROTECT
             self._decider.feed(Event.UNPROTECT)
             return {"accepted": True}
+        if command == "fenced":
+            self.journal(f"the operator says that {self._session.peer_host} is fenced")
+            self._decider.feed(Event.OPERATOR_FENCED)
+            return {"accepted": True}
         raise ValueError(f"no command {command!r}")
 
     def status(self, after: int = 0) -> dict[str, Any]:

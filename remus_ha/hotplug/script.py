@@ -66,6 +66,7 @@ def _record(nic: dict[str, Any], position: int, guest: str, session: str) -> Vif
         original=own_script(mac, str(nic.get("script") or "")),
         guest=guest,
         session=session,
+        vifname=str(nic.get("ifname") or ""),
     )
 
 

@@ -17,6 +17,8 @@ from remus_ha import rundir
 from remus_ha.hotplug.errors import BadRecord
 
 STATE_ROOT = Path(os.environ.get("REMUS_HA_STATE_DIR", "/var/lib/remus-ha"))
+# What the hotplug script needs of a shut vif comes first.
+_ORDER = ("state", "vifname", "mac", "bridge", "original", "guest", "session")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
@@ -29,7 +31,11 @@ class VifState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VifRecord:
-    """``bridge`` and ``original`` (the guest's own hotplug script) may be empty: the usual ones."""
+    """One vif's record.
+
+    ``bridge``, ``original`` (the guest's own hotplug script) and ``vifname`` (of the device in
+    dom0) may be empty: the usual ones.
+    """
 
     mac: str
     state: str
@@ -37,6 +43,7 @@ class VifRecord:
     original: str = ""
     guest: str = ""
     session: str = ""
+    vifname: str = ""
 
 
 def run_directory() -> Path:
@@ -100,7 +107,7 @@ def records() -> tuple[VifRecord, ...]:
 
 
 def _encode(record: VifRecord) -> bytes:
-    fields = {name: str(getattr(record, name)) for name in VifRecord.__slots__}
+    fields = {name: str(getattr(record, name)) for name in _ORDER}
     path = state_directory() / record.mac
     if not _MAC.fullmatch(record.mac):
         raise BadRecord(action="written", detail=f"{record.mac!r} is not a MAC", path=path)

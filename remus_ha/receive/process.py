@@ -479,6 +479,10 @@ class Backup:
     def _answer(self, request: dict[str, Any]) -> Any:
         if request.get("command") == "status":
             return self.status(int(request.get("after", 0)))
+        if request.get("command") == "fenced":
+            self.journal(f"the operator says that {self._request.primary_host} is fenced")
+            self._decider.feed(Event.OPERATOR_FENCED)
+            return {"accepted": True}
         raise ValueError(f"no command {request.get('command')!r}")
 
     def status(self, after: int = 0) -> dict[str, Any]:

@@ -1,18 +1,20 @@
 """Whole sessions: primary and backup of one guest, with the accidents of a network and a guest."""
 
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 
 import pytest
 
 from remus_ha import rundir
 from remus_ha.checkpoint import process
+from remus_ha.cmd import fenced
 from remus_ha.core import backup as backup_table
 from remus_ha.core import primary as primary_table
-from remus_ha.core.register import Kind
+from remus_ha.core.register import Kind, Register
 from remus_ha.hypervisor.base import Life
 from remus_ha.netbuf.modes import Mode
-from tests.functional.checkpoint.pair import SIZE, Pair
+from tests.functional.checkpoint.pair import NAME, SIZE, Pair
 from tests.functional.hypervisor.fake_helper import notes
 from tests.unit.hypervisor.xen.listing import UUID
 
@@ -218,6 +220,38 @@ def test_a_reboot_that_the_guest_does_not_want_is_its_end(pair: Pair) -> None:
     assert pair.primary.join() is P.STOPPED
     assert holder(pair) == "nobody"
     assert pair.story.of("created") == []
+
+
+# --- the operator's word
+
+
+def test_a_copy_kept_for_a_winner_that_died_before_it_opened_goes_on_at_the_operators_word(
+    pair: Pair,
+) -> None:
+    pair.start()
+    pair.wait_protected()
+    pair.store.away.add("b")
+    with pair.store.lock:
+        register = pair.store.register
+        assert register is not None
+        pair.store.register = Register(register.generation + 1, Kind.HOLDER, register.backup)
+    pair.cut()
+    pair.wait(lambda: pair.status()["state"] == "paused")
+    assert pair.guest.life() is not Life.RUNNING
+    assert fenced.run(Namespace(domain=NAME, host="b")) == 0
+    assert pair.primary.join() is P.ALONE
+    assert pair.guest.life() is Life.RUNNING
+    assert holder(pair) == "a"
+    pair.store.away.clear()
+    assert pair.backup.join() is B.DESTROYED
+
+
+def test_the_operators_word_has_to_name_the_other_host(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    with pytest.raises(fenced.OtherPeer):
+        fenced.run(Namespace(domain=NAME, host="c"))
+    pair.wait_protected()
 
 
 # --- the link

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("protect", "unprotect", "status", "check", "cleanup", "witness", "receive")
+COMMANDS = ("protect", "unprotect", "status", "check", "cleanup", "fenced", "witness", "receive")
 
 
 def run(tmp_path: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -128,6 +128,10 @@ def test_check_says_the_same_as_json(tmp_path: Path) -> None:
 
 def test_unprotect_of_a_guest_that_is_not_protected(tmp_path: Path) -> None:
     assert_refused(run(tmp_path, "unprotect", "web1"), "PROTECT-007")
+
+
+def test_the_operators_word_on_a_guest_that_is_not_held(tmp_path: Path) -> None:
+    assert_refused(run(tmp_path, "fenced", "web1", "b"), "PROTECT-007")
 
 
 def test_a_host_without_protections(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ XENSTORE_LS = """#!/bin/sh
 echo "xenstore-ls $*" >>"$CALLS"
 cat "$DEVICE_FILE"
 """
+XENSTORE_READ = """#!/bin/sh
+echo "xenstore-read $*" >>"$CALLS"
+sed -n "s/^${1##*/} = \\"\\(.*\\)\\"/\\1/p" "$DEVICE_FILE" | grep .
+"""
 RECORDER = """#!/bin/sh
 echo "${0##*/} $*" >>"$CALLS"
 """
@@ -43,6 +47,7 @@ class Bench:
         (self.root / "scripts").mkdir()
         for name, text in (
             ("bin/xenstore-ls", XENSTORE_LS),
+            ("bin/xenstore-read", XENSTORE_READ),
             ("bin/xenstore-write", RECORDER),
             ("bin/ip", RECORDER),
             ("scripts/vif-custom", CUSTOM),
@@ -88,6 +93,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return Bench(tmp_path, request.param)
 
 
+READ_MAC = f"xenstore-read {DEVICE}/mac"
 CONNECTED = f"xenstore-write {DEVICE}/hotplug-status connected"
 
 
@@ -99,7 +105,31 @@ def test_shut_is_two_calls_and_none_of_them_touches_the_link(bench: Bench) -> No
     store.write(VifRecord(MAC, VifState.SHUT, "br0", "vif-custom"))
     done = bench.run("online", "type_if=vif")
     assert (done.returncode, done.stderr) == (0, "")
-    assert bench.calls() == [f"xenstore-ls {DEVICE}", CONNECTED]
+    assert bench.calls() == [READ_MAC, CONNECTED]
+
+
+@pytest.fixture
+def dash(bench: Bench) -> Bench:
+    """Not busybox, which calls an ``ip`` of its own."""
+    if bench.shell != ["dash"]:
+        pytest.skip("busybox calls its own ip")
+    return bench
+
+
+def test_a_shut_vif_has_the_name_of_its_record(dash: Bench) -> None:
+    bench = dash
+    store.write(VifRecord(MAC, VifState.SHUT, "br0", vifname="web0"))
+    assert bench.run("online", "type_if=vif").returncode == 0
+    assert bench.calls() == [READ_MAC, "ip link set dev vif3.1 name web0", CONNECTED]
+
+
+def test_a_shut_vif_whose_record_is_broken_has_the_name_that_xenstore_knows(dash: Bench) -> None:
+    bench = dash
+    bench.device(vifname="web0")
+    store.state_directory().mkdir(parents=True)
+    (store.state_directory() / MAC).write_text("state=ajar\n")
+    assert bench.run("online", "type_if=vif").returncode == 0
+    assert bench.calls()[2:] == ["ip link set dev vif3.1 name web0", CONNECTED]
 
 
 @pytest.mark.parametrize("text", ["", "state=\n", "state=ajar\n", "bridge=br0\n", "\0\0\0"])
@@ -107,7 +137,7 @@ def test_a_record_that_says_nothing_sensible_means_shut(bench: Bench, text: str)
     store.state_directory().mkdir(parents=True)
     (store.state_directory() / MAC).write_text(text)
     assert bench.run("online", "type_if=vif").returncode == 0
-    assert bench.calls() == [f"xenstore-ls {DEVICE}", CONNECTED]
+    assert bench.calls() == [READ_MAC, f"xenstore-ls {DEVICE}", CONNECTED]
 
 
 def test_open_in_this_boot_goes_before_shut_for_good(bench: Bench) -> None:
@@ -115,7 +145,7 @@ def test_open_in_this_boot_goes_before_shut_for_good(bench: Bench) -> None:
     store.write(VifRecord(MAC, VifState.OPEN, original="vif-custom"))
     assert bench.run("online", "type_if=vif").returncode == 0
     script = bench.root / "scripts" / "vif-custom"
-    assert bench.calls()[1:] == [f"custom online type_if=vif script={script} vif=vif3.1"]
+    assert bench.calls()[2:] == [f"custom online type_if=vif script={script} vif=vif3.1"]
 
 
 def test_a_custom_script_may_have_a_path_of_its_own(bench: Bench) -> None:
@@ -123,14 +153,14 @@ def test_a_custom_script_may_have_a_path_of_its_own(bench: Bench) -> None:
     shutil.copy(bench.root / "scripts" / "vif-custom", script)
     store.write(VifRecord(MAC, VifState.OPEN, original=str(script)))
     assert bench.run("online", "type_if=vif").returncode == 0
-    assert bench.calls()[1:] == [f"custom online type_if=vif script={script} vif=vif3.1"]
+    assert bench.calls()[2:] == [f"custom online type_if=vif script={script} vif=vif3.1"]
 
 
 def test_what_is_not_simple_is_left_to_xens_own_script(bench: Bench) -> None:
     """No record, and a bridge that is none: vif-bridge says what is wrong with it."""
     assert bench.run("online", "type_if=vif").returncode == 0
     script = bench.root / "scripts" / "vif-bridge"
-    assert bench.calls()[1:] == [f"custom online type_if=vif script={script} vif=vif3.1"]
+    assert bench.calls()[2:] == [f"custom online type_if=vif script={script} vif=vif3.1"]
 
 
 def test_a_missing_script_is_reported_to_xen(bench: Bench) -> None:
@@ -151,7 +181,7 @@ def test_a_tap_of_a_shut_vif_stays_out_and_says_nothing(bench: Bench) -> None:
     store.write(VifRecord(MAC, VifState.SHUT))
     done = bench.run("add", "type_if=tap", INTERFACE="vif3.1-emu", XENBUS_PATH="")
     assert (done.returncode, done.stderr) == (0, "")
-    assert bench.calls() == [f"xenstore-ls {DEVICE}"]
+    assert bench.calls() == [READ_MAC]
 
 
 @pytest.mark.parametrize(

@@ -21,4 +21,4 @@ def test_stat() -> None:
         "name=g number=50 ticks=153 now_us=8023754 requests=2 gap_max_us=3238 gaps=1 "
         "dirty_kib_s=1024 dirty_mib=4 chatter=20 chatter_seq=58 free_kib=5000"
     )
-    assert parse_stat(text) == GuestStat("g", 50, 153, 8023754, 2, 3238, 1, 1024, 4, 20, 58)
+    assert parse_stat(text) == GuestStat("g", 50, 153, 8023754, 2, 3238, 1, 1024, 4, 20, 58, 5000)
