@@ -15,15 +15,17 @@ from remus_ha.witness.memory import Memory
 class Kept:
     """One role's and guest's knowledge of the register, across its processes."""
 
-    def __init__(self, role: str, uuid: str) -> None:
+    def __init__(self, role: str, uuid: str, *, durable: bool = True) -> None:
+        """Not ``durable`` where there is no witness: what was pretended is forgotten."""
         self._run = rundir.directory(role, uuid) / "state.json"
         self._disk = rundir.STATE / "witness" / f"{uuid}.json"
+        self._durable = durable
         self._written: Any = None
         self._memory: Memory | None = None
 
     def ledger(self, me: Identity, peer: Identity, *, same_session: bool) -> Ledger:
         """What the process before knew; ``same_session`` False for a new one."""
-        disk: Any = rundir.read_json(self._disk) or {}
+        disk: Any = (rundir.read_json(self._disk) or {}) if self._durable else {}
         self._written = disk
         run: Any = (rundir.read_json(self._run) or {}) if same_session else {}
         return Ledger(
@@ -47,7 +49,7 @@ class Kept:
     def keep(self, ledger: Ledger, memory: Memory | None) -> None:
         """Write down what changed; before any request that rests on it is sent."""
         durable = {"incarnation": ledger.incarnation, "seen": ledger.seen}
-        if durable != self._written:
+        if self._durable and durable != self._written:
             rundir.write_json_durably(self._disk, durable)
             self._written = durable
         run = {"session": ledger.session, "memory": memory.encode() if memory else None}

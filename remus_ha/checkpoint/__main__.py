@@ -19,6 +19,7 @@ from remus_ha.netbuf.base import NetbufDriver, VifRef
 from remus_ha.stream.credentials import Credentials, load_key
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.load import open_witness
+from remus_ha.witness.none import is_none
 
 WITNESS_S = 2.0
 
@@ -29,6 +30,8 @@ def buffer_of(session: Session, *, adopt: bool, held: bool) -> NetbufDriver:
     buffer: NetbufDriver = cls(guest=session.uuid, session=session.session)
     vifs = [VifRef(v.name, v.mac, v.devid, session.domid) for v in session.vifs]
     buffer.setup(vifs, adopt=adopt, held=held)
+    if adopt and not held:
+        buffer.pass_through()  # an adopted plug holds until it is told otherwise
     return buffer
 
 
@@ -84,7 +87,7 @@ def main() -> int:
 def prepare(uuid: str, link: CareLink, *, restart: bool) -> Primary:
     """The process with everything it needs in place. Raises RemusError; then nothing is left."""
     session = Session.load(uuid)
-    kept = Kept("primary", uuid)
+    kept = Kept("primary", uuid, durable=not is_none(session.witness))
     if not restart:
         kept.begin()
     witness = open_witness(

@@ -22,9 +22,10 @@ from remus_ha.checkpoint.session import Session, SessionVif
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
 from remus_ha.hypervisor.base import Guest, Vif
+from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.netbuf.precheck import vif_obstacles
-from remus_ha.receive.request import Reply, Request, VifSpec, parse_reply, to_line
+from remus_ha.receive.request import Reply, Request, VifSpec, parse_refusals, parse_reply, to_line
 from remus_ha.receive.start import CHECKED
 from remus_ha.stream.credentials import Credentials, create, save_key
 from remus_ha.witness.errors import WitnessMissing
@@ -133,6 +134,7 @@ class Arrangement:
         found = [*self._already()]
         forced_disks = self.wish.force and not self.wish.replicate_disks
         found += self.xen.obstacles(self.guest, disks_may_differ=forced_disks)
+        found += self._restart_obstacles()
         if self.wish.buffer_net:
             found += vif_obstacles([vif.name for vif in self.guest.vifs])
         found += self._witness_obstacles()
@@ -141,6 +143,17 @@ class Arrangement:
     def _already(self) -> list[RemusError]:
         running = any(rundir.is_running(role, self.guest.uuid) for role in ("primary", "backup"))
         return [AlreadyProtected(name=self.guest.name)] if running else []
+
+    def _restart_obstacles(self) -> list[RemusError]:
+        """While it is protected its reboots are ours to do."""
+        config = self.guest.config
+        if not any(str(v).endswith("restart") for k, v in config.items() if k.startswith("on_")):
+            return []
+        try:
+            xlconfig.render(config)
+        except RemusError as e:
+            return [e]
+        return []
 
     def _witness_obstacles(self) -> list[RemusError]:
         wish = self.wish
@@ -180,13 +193,15 @@ class Arrangement:
             wall_clock_s=time.time(),
         )
 
-    def check_backup(self) -> None:
-        """Ask the backup whether it could take the guest; nothing is started there."""
+    def backup_obstacles(self) -> list[RemusError]:
+        """Every reason of the backup's why it could not take the guest; nothing is started there.
+
+        Raises BackupUnreachable, HandshakeRubbish.
+        """
         if self.wish.blackhole:
-            return
+            return []
         line = self._tell_receiver(self.request(create()), CHECK)
-        if line != CHECKED:
-            parse_reply(line)
+        return [] if line == CHECKED else parse_refusals(line)
 
     def begin(self) -> Session:
         """Start the receiver there and the guest's process here."""

@@ -104,6 +104,7 @@ class Epochs:
         self.acked = -1
         self.may_go_on: Callable[[], bool] = lambda: True
         self.finished: Callable[[Sample], None] = lambda sample: None
+        self.before_first_suspend: Callable[[], None] = lambda: None
         self.asking = False
         self._down = False
 
@@ -142,6 +143,7 @@ class Epochs:
         """Until something is wrong. Raises Trouble, SaveFailed and the buffer's errors."""
         self._outflow.go()
         self._wait_for_ask(Ask.SUSPEND, None)
+        self.before_first_suspend()
         while True:
             self._settle()
             self._suspend()

@@ -22,16 +22,19 @@ from remus_ha.control_socket import ControlSocket
 from remus_ha.core import primary
 from remus_ha.core.pacing import Pace
 from remus_ha.core.primary import Action, Event, Facts, State
-from remus_ha.core.register import Identity
+from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.states import PRIMARY
 from remus_ha.core.table import Machine
+from remus_ha.core.witness import Ledger
 from remus_ha.deciding import Decider
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
+from remus_ha.hotplug import records
 from remus_ha.hypervisor.base import Life, MemoryStream
 from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.domain import XenDomain
 from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.hypervisor.xen.monitor import is_minded
 from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.journal import Journal
 from remus_ha.kept import Kept
@@ -42,6 +45,7 @@ from remus_ha.stream.credentials import Credentials
 from remus_ha.stream.frames import Hello, Phase, Role, StopReason
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.base import WitnessDriver
+from remus_ha.witness.none import is_none
 
 _ENDED = (Life.POWEROFF, Life.REBOOT, Life.CRASHED, Life.GONE)
 _STOP_REASONS = {
@@ -51,6 +55,13 @@ _STOP_REASONS = {
     Event.GUEST_CRASHED: StopReason.CRASH,
     Event.GUEST_GONE: StopReason.DESTROYED,
 }
+
+
+def restarts(action: str) -> bool:
+    """Whether an on_poweroff, on_reboot or on_crash starts the guest again, whatever else."""
+    return action.endswith("restart")
+
+
 _FINAL = (*primary.ENDS, State.ALONE)
 _COPY_S = 10.0
 LATE_SUSPEND_S = 15.0
@@ -93,6 +104,11 @@ class Primary:
         self._late_until = 0.0
         self._intent_since = time.monotonic()
         self._restarted = False
+        self._suspends = resumes  # the guest has been suspended: xl minds it no more
+        self._minded = False
+        self._to_create = rundir.STATE / f"{session.uuid}.cfg"
+        if not resumes:
+            self._to_create.unlink(missing_ok=True)
         self._clear_at = 0.0
         self._reason = StopReason.ABORTED
         self._detect_s = session.detect_ms / 1e3
@@ -107,13 +123,21 @@ class Primary:
             deeds=self._deeds(),
             asker=asker,
             uuid=session.uuid,
-            ledger=kept.ledger(me, peer, same_session=resumes),
+            ledger=self._ledger(kept, me, peer, witness),
             keep=lambda ledger: kept.keep(ledger, witness.memory),
             log=self.journal,
         )
         self._server = ControlSocket(
             self._loop, rundir.control_socket("primary", session.uuid), self._answer
         )
+
+    def _ledger(self, kept: Kept, me: Identity, peer: Identity, witness: WitnessDriver) -> Ledger:
+        """What an earlier process of this session knew; a pretended witness is told as well."""
+        ledger = kept.ledger(me, peer, same_session=self._resumes)
+        if is_none(self._session.witness) and ledger.session:
+            register = Register(ledger.session, Kind.HOLDER, me)
+            witness.swap(self._session.uuid, None, register, 1.0)
+        return ledger
 
     def _new_peer(self) -> Peer | Blackhole:
         if self._session.blackhole:
@@ -144,7 +168,7 @@ class Primary:
     def _facts(self) -> Facts:
         return Facts(
             buffered=self._epochs is not None and self._epochs.marked >= 0,
-            restart_on_crash=self._session.on_crash == "restart",
+            restart_on_crash=restarts(self._session.on_crash),
         )
 
     # --- the life of the process
@@ -154,7 +178,6 @@ class Primary:
         self._loop.watch(self._domain.fileno(), self._on_domain)
         self._loop.watch(self._link.fileno(), self._on_link)
         self._loop.every(min(0.25, self._detect_s / 8), self._tick)
-        self._vifs.shut()
         self._decider.feed(Event.RESTART if self._resumes else Event.START)
         self._on_domain(0)
         while not self._is_over():
@@ -299,7 +322,13 @@ class Primary:
         )
         epochs.may_go_on = self._may_suspend
         epochs.finished = self._figures.add
+        epochs.before_first_suspend = self._take_charge
         return epochs
+
+    def _take_charge(self) -> None:
+        """From the first suspend on xl minds the guest no more, and its vifs are ours to open."""
+        self._vifs.shut()
+        self._suspends = True
 
     def _may_run(self) -> bool:
         return self._decider.state not in (State.YIELDING, State.BEATEN, State.DESTROYED)
@@ -363,13 +392,18 @@ class Primary:
     def _event_of(self, life: Life | None) -> Event:
         """What the guest's end means, by its own on_poweroff, on_reboot and on_crash."""
         s = self._session
-        if life is Life.POWEROFF:
-            return Event.GUEST_REBOOT if s.on_poweroff == "restart" else Event.GUEST_SHUTDOWN
-        if life is Life.REBOOT:
-            return Event.GUEST_REBOOT if s.on_reboot == "restart" else Event.GUEST_SHUTDOWN
+        if life is Life.GONE:
+            # An earlier process of this session may have been about to start it again.
+            return Event.GUEST_REBOOT if self._to_create.exists() else Event.GUEST_GONE
+        if life not in _ENDED:
+            return Event.DOUBT
+        if not self._suspends and is_minded(s.name):
+            self._minded = True
+            return Event.GUEST_GONE  # xl does with it what it always does
         if life is Life.CRASHED:
             return Event.GUEST_CRASHED
-        return Event.GUEST_GONE if life is Life.GONE else Event.DOUBT
+        again = s.on_poweroff if life is Life.POWEROFF else s.on_reboot
+        return Event.GUEST_REBOOT if restarts(again) else Event.GUEST_SHUTDOWN
 
     def _on_link(self, _events: int) -> None:
         """Only end of file comes this way."""
@@ -441,9 +475,8 @@ class Primary:
 
     def _restart_guest(self) -> None:
         """The reboot that the guest asked for: its new vifs come up shut, and are opened next."""
-        s = self._session
+        s, kept = self._session, self._to_create
         self._restarted = True
-        kept = rundir.STATE / f"{s.uuid}.cfg"
         try:
             text = xlconfig.render(self._vifs.substituted())
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -451,22 +484,25 @@ class Primary:
             self._domain.destroy()
             self._link.beat()
             self._buffer.teardown(release=False)
-            domid = self._xen.create(text, s.name)
-        except RemusError as e:
+            self._vifs.shut()
+            there = self._xen.domain_of(s.uuid)  # created by a process that died since
+            domid = there[0] if there else self._xen.create(text, s.name)
+        except (RemusError, OSError) as e:
             remedy = f"; its configuration is in {kept}" if kept.exists() else ""
             self.journal(f"the guest could not be started again: {e}{remedy}")
             self._decider.feed(Event.RESTART_FAILED)
             return
-        kept.unlink()
+        self._link.beat()
         self.journal(f"{s.name} was started again as domain {domid}")
         for complaint in self._vifs.open(domid):
             self.journal(complaint)
+        kept.unlink(missing_ok=True)
 
     def _destroy_guest(self) -> None:
         """Its last output may leave only where it ended by itself and nobody else can live."""
         if self._decider.state is State.STOPPED:
             self._buffer.teardown(release=True)
-            if self._preserved():
+            if self._minded or self._preserved():
                 return
         self._domain.destroy()
 
@@ -482,7 +518,8 @@ class Primary:
         self._buffer.teardown(release=release)
         self._domain.stop_tracking()
         if mine:
-            self._vifs.leave(our_script=self._restarted)
+            ours = any(v.script == str(records.SCRIPT) for v in self._session.vifs)
+            self._vifs.leave(our_script=self._restarted or ours)
 
     # --- the local socket
 

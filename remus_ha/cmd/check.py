@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         with Arrangement(wish_of(args)) as arrangement:
             arrangement.knock(CHECK)
             obstacles = arrangement.obstacles()
-            arrangement.check_backup()
+            obstacles += arrangement.backup_obstacles()
     except RemusError as e:
         obstacles.append(e)
     if args.json:

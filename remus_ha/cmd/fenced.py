@@ -14,7 +14,7 @@ from remus_ha.control_socket import NotRunning, ask
 from remus_ha.exceptions import RemusError
 
 END_S = 60.0
-LOOK_S = 0.2
+LOOK_S = 1.0
 LIVES_HERE = ("degraded", "failed_over")
 
 
@@ -58,21 +58,25 @@ def run(args: argparse.Namespace) -> int:
     status = ask(path, uuid, {"command": "status"})
     if status["peer"] != args.host:
         raise OtherPeer(name=args.domain, peer=status["peer"], given=args.host)
-    ask(path, uuid, {"command": "fenced"})
-    state = _wait(role, uuid)
+    state = _tell(role, uuid)
     if state not in LIVES_HERE:
         raise StillHeld(name=args.domain, state=state, seconds=END_S)
     print(f"{args.domain}: {state}, the guest is on this host")
     return 0
 
 
-def _wait(role: str, uuid: str) -> str:
-    """The state that it ends in, or is in after a while."""
+def _tell(role: str, uuid: str) -> str:
+    """The state that it ends in, or is in after a while.
+
+    Said again and again: a copy has to be restored first, and is then asked about once more.
+    """
     deadline = time.monotonic() + END_S
     state = ""
+    path = rundir.control_socket(role, uuid)
     while time.monotonic() < deadline:
         try:
-            state = ask(rundir.control_socket(role, uuid), uuid, {"command": "status"})["state"]
+            ask(path, uuid, {"command": "fenced"})
+            state = ask(path, uuid, {"command": "status"})["state"]
         except NotRunning:
             result: Any = rundir.read_json(rundir.directory(role, uuid) / "result.json")
             if result and not rundir.is_running(role, uuid):

@@ -17,6 +17,14 @@ examples:
 """
 
 
+class ShowVersion(argparse.Action):
+    """Looks the version up only when asked: that takes as long as all the rest of a start."""
+
+    def __call__(self, *_: object, **__: object) -> None:
+        print(f"remus-ha {version()}")
+        sys.exit(0)
+
+
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of some commands; each brings its own imports, and the time they take."""
     main = argparse.ArgumentParser(
@@ -25,7 +33,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    main.add_argument("--version", action="version", version=f"remus-ha {version()}")
+    main.add_argument("--version", action=ShowVersion, nargs=0, help="show it and exit")
     commands = main.add_subparsers(metavar="COMMAND", required=True)
     for name in names:
         importlib.import_module(f"remus_ha.cmd.{name}").add_parser(commands)

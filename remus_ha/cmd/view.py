@@ -18,7 +18,7 @@ _GOOD_ENDS = ("stopped", "failed_over")
 class EndedBadly(RemusError):
     code = "PROTECT-008"
     cause = "the protection of '{name}' ended: {state}"
-    remedy = "The guest runs here, unprotected. Look at {log}, then protect it again."
+    remedy = "Look at {log} and at 'xl list'; where the guest runs, protect it again."
 
 
 class HeldElsewhere(RemusError):
@@ -94,7 +94,7 @@ class View:
             return 1
         if result.get("detail") == "refused":
             raise HeldElsewhere(name=self._name, uuid=self._uuid, holder=result.get("holder"))
-        if state not in _GOOD_ENDS:
+        if self._detach or state not in _GOOD_ENDS:
             log: Path = rundir.LOGS / f"primary-{self._uuid}.log"
             raise EndedBadly(name=self._name, state=state, log=log)
         return 0

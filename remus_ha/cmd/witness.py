@@ -4,11 +4,13 @@ import argparse
 import dataclasses
 import json
 import socket
+from dataclasses import replace
 from typing import Any
 
 from remus_ha import rundir
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.exceptions import RemusError
+from remus_ha.hotplug import records
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.loading import entry_point
 from remus_ha.witness import admin
@@ -52,6 +54,12 @@ def add_parser(commands: Any) -> None:
     release.add_argument("url", metavar="URL")
     release.add_argument("uuid", metavar="UUID")
     release.set_defaults(run=_release)
+    claim = verbs.add_parser(
+        "claim", help="a guest has come here on purpose: claim it, open vifs that were left shut"
+    )
+    claim.add_argument("url", metavar="URL")
+    claim.add_argument("uuid", metavar="UUID")
+    claim.set_defaults(run=_claim)
 
 
 def _release(args: argparse.Namespace) -> int:
@@ -75,6 +83,36 @@ def _release(args: argparse.Namespace) -> int:
     finally:
         driver.close()
     print(f"{args.uuid}: released, generation {none.generation}")
+    return 0
+
+
+def _claim(args: argparse.Namespace) -> int:
+    """Out of nobody's or this host's own hands only (W8); what it won is opened afterwards (W2)."""
+    xen = XenDriver()
+    guest = xen.find(args.uuid)
+    me = Identity(socket.gethostname(), rundir.identity(guest.uuid))
+    driver = open_witness(
+        args.url, force=False, entry=entry_point(NAMESPACE, driver_name(args.url))
+    )
+    try:
+        register = driver.read(guest.uuid, TIMEOUT_S).register
+        free = register is None or register.kind is Kind.NONE
+        if register is not None and not free:
+            if register.kind is not Kind.HOLDER or register.holder != me:
+                raise NotHolder(uuid=guest.uuid, holder=register.holder, me=me)
+        mine = Register(register.generation + 1 if register else 1, Kind.HOLDER, me)
+        if driver.swap(guest.uuid, register, mine, TIMEOUT_S) is not Swap.WON:
+            raise NotHolder(uuid=guest.uuid, holder="somebody else meanwhile", me=me)
+        driver.record_opened(guest.uuid, mine.generation, TIMEOUT_S, won=mine)
+    finally:
+        driver.close()
+    print(f"{guest.uuid}: claimed, generation {mine.generation}")
+    for vif in guest.vifs:
+        record = records.read(vif.mac)
+        if record is not None and record.guest == guest.uuid:
+            records.open_vif(vif.mac, guest.domid, vif.devid)
+            records.keep(replace(record, state=records.VifState.OPEN, session="", before=""))
+            print(f"{vif.name}: open")
     return 0
 
 

@@ -18,7 +18,7 @@ from remus_ha.hotplug.errors import BadRecord
 
 STATE_ROOT = Path(os.environ.get("REMUS_HA_STATE_DIR", "/var/lib/remus-ha"))
 # What the hotplug script needs of a shut vif comes first.
-_ORDER = ("state", "vifname", "mac", "bridge", "original", "guest", "session")
+_ORDER = ("state", "vifname", "mac", "bridge", "original", "guest", "session", "before")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
@@ -34,7 +34,8 @@ class VifRecord:
     """One vif's record.
 
     ``bridge``, ``original`` (the guest's own hotplug script) and ``vifname`` (of the device in
-    dom0) may be empty: the usual ones.
+    dom0) may be empty: the usual ones. ``before`` is "shut" where a former session had left the
+    vif shut on this host.
     """
 
     mac: str
@@ -44,6 +45,7 @@ class VifRecord:
     guest: str = ""
     session: str = ""
     vifname: str = ""
+    before: str = ""
 
 
 def run_directory() -> Path:

@@ -33,6 +33,7 @@ from remus_ha.stream.errors import HandshakeFailed, Unreachable
 from remus_ha.stream.tcp import listen
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.load import open_witness
+from remus_ha.witness.none import is_none
 
 WITNESS_S = 2.0
 ARRIVAL_S = 60.0
@@ -148,7 +149,7 @@ def main() -> int:
 
 def prepare(incoming: Incoming, link: CareLink, args: argparse.Namespace) -> Backup:
     """The process with everything it needs. Raises RemusError."""
-    kept = Kept("backup", args.uuid)
+    kept = Kept("backup", args.uuid, durable=not is_none(incoming.request.witness))
     if not args.restart:
         kept.begin()
     driver = open_witness(incoming.request.witness, force=True, memory=kept.memory())

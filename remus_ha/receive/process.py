@@ -52,6 +52,7 @@ from remus_ha.stream.mover import Inflow, Wait
 from remus_ha.stream.xenstream import preamble
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.base import WitnessDriver
+from remus_ha.witness.none import is_none
 
 BUDGET = 4 << 20
 # The backup asks a little later than the primary: where both live, the guest need not move.
@@ -99,6 +100,7 @@ class Backup:
             self._request.memory_kib,
             self._on_memory,
         )
+        self._broken: RemusError | None = None
         self._channel: ControlChannel | None = None
         self._data: socket.socket | None = None
         self._inflow: Inflow | None = None
@@ -141,9 +143,16 @@ class Backup:
 
     def _assume_pair(self, generation: int, primary: Identity, me: Identity) -> None:
         """Without a witness (forced) nobody tells that there is a pair: pretend it."""
-        if self._request.witness.startswith("none"):
-            pair = Register(generation + 1, Kind.PAIR, primary, me)
-            self._driver.swap(self._request.guest_uuid, None, pair, 1.0)
+        if is_none(self._request.witness):
+            self._pretend(Register(generation + 1, Kind.PAIR, primary, me))
+
+    def _believe_stop(self) -> None:
+        """Without a witness the primary's word is all there is of an intent (W7)."""
+        if is_none(self._request.witness):
+            self._pretend(Register(self._decider.ledger.session + 2, Kind.NONE, None))
+
+    def _pretend(self, register: Register) -> None:
+        self._driver.swap(self._request.guest_uuid, None, register, 1.0)
 
     def _deeds(self) -> dict[str, Callable[[], None]]:
         return {
@@ -201,6 +210,7 @@ class Backup:
 
     def give_up(self) -> None:
         """The session never began: leave nothing behind."""
+        self.journal("ends as stopped: the session never began")
         self._replica.destroy()
         self._clean()
         self._server.close()
@@ -288,11 +298,14 @@ class Backup:
         self._watch_control()
         self._loop.watch(self._data.fileno(), self._on_data)
 
-    def _on_memory(self, error: RemusError | None) -> None:
-        if error is None:
+    def _on_memory(self, error: RemusError | str) -> None:
+        if not error:
             self.journal(f"{self._request.memory_kib} KiB are set apart for the copy")
+        elif isinstance(error, str):
+            self.journal(f"no memory could be set apart for the copy: {error}")
         else:
             self.journal(f"no room for the copy: {error}")
+            self._broken = error
             self._decider.feed(Event.RESTORE_FAILED)
 
     # --- epochs in
@@ -365,6 +378,8 @@ class Backup:
         self._loop.forget(self._restore_fd)
         self._mark = None
         inflow.limit = None
+        if mark.n == 0:
+            self._reservation.end()  # all of the guest's memory is there
         self._decider.feed(Event.COMMITTED)
         self._wait_for(Wait.SOURCE)
 
@@ -413,6 +428,7 @@ class Backup:
                 self._answer_beat(sent_ns)
             case Stop(reason=reason):
                 self.journal(f"the primary says stop: {reason.name.lower()}")
+                self._believe_stop()
                 self._decider.feed(Event.TOLD_STOP)
             case Error(error_code=code, text=text):
                 self._doubt(f"the primary gives up: {code} {text}")
@@ -466,13 +482,15 @@ class Backup:
 
     def _tell_broken(self) -> None:
         if self._channel is not None:
-            self._channel.send(Error(self._session, "XEN-018", "the restore failed on the backup"))
+            e = self._broken
+            text = e.cause.format(**e.facts) if e else "the restore failed on the backup"
+            self._channel.send(Error(self._session, e.code if e else "XEN-018", text))
 
     def _destroy_copy(self) -> None:
         self._replica.destroy()
 
     def _clean(self) -> None:
-        self._vifs.forget()
+        self._vifs.drop()
 
     # --- the local socket
 

@@ -94,9 +94,23 @@ def to_line(message: Request | Reply) -> bytes:
     return json.dumps(asdict(message), separators=(",", ":")).encode() + b"\n"
 
 
-def refusal(error: RemusError) -> bytes:
-    """The line of a backup that cannot take the guest."""
-    return json.dumps({"version": VERSION, "error": error.as_dict()}).encode() + b"\n"
+def refusal(*errors: RemusError) -> bytes:
+    """The line of a backup that cannot take the guest, with every reason that it has found."""
+    told = [error.as_dict() for error in errors]
+    return json.dumps({"version": VERSION, "error": told[0], "errors": told}).encode() + b"\n"
+
+
+def parse_refusals(line: bytes) -> list[RemusError]:
+    """All reasons of a refusal. Raises HandshakeRubbish."""
+    message = _object(line)
+    return [_refused(error) for error in message.get("errors", [message.get("error")])]
+
+
+def _refused(error: Any) -> RemusError:
+    try:
+        return ReceiverRefused(**{k: str(error[k]) for k in ("code", "cause", "remedy")})
+    except (TypeError, KeyError) as e:
+        raise HandshakeRubbish(detail="an error without its fields") from e
 
 
 _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
@@ -152,11 +166,7 @@ def parse_reply(line: bytes) -> Reply:
     """Raises HandshakeRubbish, HandshakeVersion, ReceiverRefused."""
     message = _object(line)
     if "error" in message:
-        error = message["error"]
-        try:
-            raise ReceiverRefused(**{k: str(error[k]) for k in ("code", "cause", "remedy")})
-        except (TypeError, KeyError) as e:
-            raise HandshakeRubbish(detail="an error without its fields") from e
+        raise _refused(message["error"])
     try:
         if not isinstance(message["warnings"], list):
             raise TypeError("warnings are no list")

@@ -12,14 +12,15 @@ class Hypervisor(Protocol):
     """The part of ``XenDriver`` that this needs."""
 
     def domain_of(self, uuid: str) -> tuple[int, str] | None: ...
-    def claim_memory(self, domid: int, kib: int) -> bool: ...
+    def claim_memory(self, domid: int, kib: int) -> str: ...
     def helper_starts(self) -> Savers: ...
 
 
 class Reservation:
     """Claims when the restore's helper starts: its domain has got its maximum just before.
 
-    ``done`` is told once: nothing, or that the host has not enough memory any more.
+    ``done`` is told once: nothing, why nothing could be claimed (the copy may have room all the
+    same), or that the host has not enough memory any more.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Reservation:
         xen: Hypervisor,
         uuid: str,
         kib: int,
-        done: Callable[[RemusError | None], None],
+        done: Callable[[RemusError | str], None],
     ) -> None:
         self._loop, self._xen, self._uuid, self._kib = loop, xen, uuid, kib
         self._done = done
@@ -46,12 +47,10 @@ class Reservation:
         domain = self._xen.domain_of(self._uuid)
         if domain is None:
             return  # somebody else's helper
+        self.end()
         try:
-            if self._xen.claim_memory(domain[0], self._kib):
-                self.end()
-                self._done(None)
+            self._done(self._xen.claim_memory(domain[0], self._kib))
         except RemusError as e:
-            self.end()
             self._done(e)
 
     def end(self) -> None:

@@ -131,8 +131,9 @@ def serve(stdin: BinaryIO, stdout: BinaryIO, *, address: str, port: int, only_ch
         request = parse_request(stdin.readline(LIMIT + 1))
         obstacles = check(request)
         if obstacles:
-            raise obstacles[0]
-        line = CHECKED if only_check else start(request, address or own_address(), port)
+            line = refusal(*obstacles)
+        else:
+            line = CHECKED if only_check else start(request, address or own_address(), port)
     except RemusError as e:
         line = refusal(e)
     stdout.write(line)

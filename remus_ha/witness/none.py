@@ -11,6 +11,11 @@ from remus_ha.witness.memory import Memory
 INCARNATION = "none"
 
 
+def is_none(url: str) -> bool:
+    """Whether a session's witness is only pretended."""
+    return url.startswith("none")
+
+
 class NoWitness(WitnessDriver):
     """Answers at once, always WON."""
 

@@ -18,6 +18,7 @@ def test_unprotect_and_protect_again(stage: Stage) -> None:
         for _ in range(2):
             with Protection(stage, guest) as p:
                 p.wait_checkpoints(3)
+                assert tracks_dirty_pages(stage.host(guest.host), guest.name)
                 p.unprotect()
                 assert p.status(p.primary)["state"] == "stopped"
                 c.wait_answers()

@@ -220,7 +220,7 @@ def test_the_primary_is_cut_off_while_the_first_copy_runs(stage: Stage) -> None:
         with Protection(stage, guest, start=False) as p:
             child = stage.host(p.primary).shell.popen(p.command)
             try:
-                p.log_primary.wait(r"-> syncing", 90)
+                p.log_backup.wait(r"set apart", 90)
                 stage.lab.unplug(p.primary, Link.REPL)
                 p.wait_alone(90)
                 assert p.log_backup.wait(ENDS, 90).endswith("stopped")

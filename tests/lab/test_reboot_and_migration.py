@@ -5,8 +5,9 @@ import time
 import pytest
 
 from remus_ha.lab.control import GuestStat
+from remus_ha.lab.plan import Link
 from tests.lab.support.clients import Clients
-from tests.lab.support.protection import Protection
+from tests.lab.support.protection import ENDS, Protection
 from tests.lab.support.stage import WITNESS, Stage
 from tests.lab.support.wire import Sighting, Wire
 
@@ -35,6 +36,34 @@ def test_the_guest_reboots(stage: Stage) -> None:
         assert guest.uuid_on(p.primary) == guest.uuid
         assert not guest.uuid_on(p.backup)
         assert not wire.frames(guest.plan.mac(), p.backup)
+
+
+def test_the_guest_reboots_while_the_first_copy_runs(stage: Stage) -> None:
+    """Until its first suspend xl minds it: xl starts it again, and the protection ends."""
+    guest = stage.guest()
+    stage.lab.slow(guest.host, Link.REPL, "20mbit")
+    try:
+        with Wire(stage.lab) as wire, Protection(stage, guest, start=False) as p:
+            child = stage.host(p.primary).shell.popen(p.command)
+            try:
+                p.log_primary.wait(r"-> syncing", 90)
+                before = guest.control.stat()
+                from_now_s = time.monotonic()
+                guest.control.end("reboot")
+                assert p.log_primary.wait(ENDS, 90).endswith("stopped")
+                wire.wait(lambda seen: _has_begun_anew(seen, before), 60, since_s=from_now_s)
+                assert child.wait(60) == 1
+            finally:
+                child.kill()
+                child.communicate()
+            p.log_backup.wait(ENDS, 90)
+            with Clients(stage.lab, guest.plan) as c:
+                c.wait_answers(timeout_s=60)
+                c.finish()
+            assert guest.uuid_on(p.primary) == guest.uuid
+            assert not guest.uuid_on(p.backup)
+    finally:
+        stage.lab.slow(guest.host, Link.REPL, None)
 
 
 @pytest.mark.gate
@@ -78,6 +107,8 @@ def test_a_migration_after_unprotect(stage: Stage) -> None:
         assert guest.uuid_on(guest.host) == guest.uuid
         assert not guest.uuid_on(guest.other)
         shell.run(f"remus-ha witness release {WITNESS} {guest.uuid}")
+        here = stage.host(guest.host).shell
+        assert "claimed" in here.text(f"remus-ha witness claim {WITNESS} {guest.uuid}")
         with Protection(stage, guest) as again:
             again.wait_checkpoints(3)
             again.unprotect()

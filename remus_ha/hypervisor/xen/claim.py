@@ -14,10 +14,16 @@ PAGE_KIB = 4
 def claim(version: str, domid: int, kib: int) -> int:
     """Claim ``kib`` KiB in all for a domain, 0 to give the rest back. An errno, 0 for success.
 
-    EINVAL: the domain may not have as much yet (its builder has not raised its maximum), or has
-    it already. ENOMEM: the host does not have it.
+    EINVAL: the domain may not have as much, or has it already. ENOMEM: the host does not have it.
+    ENOSYS: this Xen's library cannot claim.
     """
-    library = ctypes.CDLL(f"libxenctrl.so.{version}", use_errno=True)
+    try:
+        return _claim(ctypes.CDLL(f"libxenctrl.so.{version}", use_errno=True), domid, kib)
+    except (OSError, AttributeError):
+        return errno.ENOSYS
+
+
+def _claim(library: ctypes.CDLL, domid: int, kib: int) -> int:
     library.xc_interface_open.restype = ctypes.c_void_p
     library.xc_interface_open.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint]
     library.xc_interface_close.argtypes = [ctypes.c_void_p]

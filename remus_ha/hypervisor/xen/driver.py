@@ -65,8 +65,8 @@ class XenDriver:
         """Readable when a save helper was started, for a save or a restore."""
         return Savers(self.version)
 
-    def claim_memory(self, domid: int, kib: int) -> bool:
-        """Set ``kib`` apart for a domain; False where it cannot be claimed (yet).
+    def claim_memory(self, domid: int, kib: int) -> str:
+        """Set ``kib`` apart for a domain; why that cannot be, empty when it is done.
 
         Raises NotEnoughMemory.
         """
@@ -74,7 +74,7 @@ class XenDriver:
         if error == errno.ENOMEM:
             free = self.host().free_kib
             raise errors.NotEnoughMemory(free_mib=free // 1024, needed_mib=kib // 1024)
-        return not error
+        return os.strerror(error) if error else ""
 
     def life_of(self, domid: int) -> Life:
         return life_of(info_of(self._xc, domid), domid)

@@ -27,13 +27,17 @@ _IGNORED = frozenset(
     type.pvh video_memkb vmtrace_buf_kb vnuma_nodes vpmu avail_vcpus
     """.split()
 )
+_EMPTY: tuple[Any, ...] = ([], {}, None, "", 0)
 _VIF = {"mac": "mac", "bridge": "bridge", "script": "script", "ifname": "vifname", "mtu": "mtu"}
 
 
 class NotRebootable(RemusError):
     code = "XEN-020"
-    cause = "'{name}' cannot be started again: its configuration has {what}"
-    remedy = "Start it with its own configuration file ('xl create'), then protect it again."
+    cause = "'{name}' could not be started again after a reboot: its configuration has {what}"
+    remedy = (
+        "Let on_poweroff, on_reboot and on_crash be other than restart, or do without that; a"
+        " guest that has ended already is started with its own file ('xl create')."
+    )
 
 
 def render(config: dict[str, Any]) -> str:
@@ -53,7 +57,7 @@ def render(config: dict[str, Any]) -> str:
         # libxl's names of actions have underscores, xl's hyphens (coredump-restart, soft-reset).
         **{key: str(config[key]).replace("_", "-") for key in config if key.startswith("on_")},
         "vif": [
-            _device(nic, _VIF, ("devid", "nictype", "backend_domid"))
+            _device(name, nic, _VIF, ("devid", "nictype", "backend_domid", "model"))
             for nic in config.get("nics", [])
         ],
         "disk": [_disk(name, disk) for disk in config.get("disks", [])],
@@ -69,7 +73,12 @@ def _vcpus(build: dict[str, Any]) -> int:
     return len(available) if isinstance(available, list) and available else 1
 
 
-def _device(fields: dict[str, Any], known: dict[str, str], ignored: tuple[str, ...]) -> str:
+def _device(
+    name: str, fields: dict[str, Any], known: dict[str, str], ignored: tuple[str, ...]
+) -> str:
+    for key, value in fields.items():
+        if key not in known and key not in ignored and value not in _EMPTY:
+            raise NotRebootable(name=name, what=f"a vif with {key}")
     words = [f"{known[k]}={v}" for k, v in fields.items() if k in known and k not in ignored]
     return ",".join(words)
 

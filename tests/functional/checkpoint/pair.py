@@ -31,6 +31,7 @@ from remus_ha.checkpoint.process import Primary
 from remus_ha.checkpoint.session import Session
 from remus_ha.control_socket import NotRunning, ask
 from remus_ha.core.register import Kind, Register
+from remus_ha.core.witness import Ledger
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.errors import CommandFailed, NotEnoughMemory
 from remus_ha.hypervisor.xen.helper import SaveHelper
@@ -45,6 +46,8 @@ from remus_ha.stream.credentials import Credentials, create, encode_certificate
 from remus_ha.stream.mover import grow_pipe
 from remus_ha.stream.xenstream import CHECKPOINT_END, preamble
 from remus_ha.witness.asker import Asker
+from remus_ha.witness.base import WitnessDriver
+from remus_ha.witness.none import NoWitness, is_none
 from tests.functional.checkpoint.guest import Buffer, Guest, Silence, Store, StoreWitness, Story
 from tests.functional.checkpoint.wire import Wire
 from tests.functional.hypervisor.fake_helper import install
@@ -70,6 +73,10 @@ class PrimaryXen:
     def save(self, domid: int, stream_fd: int, log: Callable[[str], None]) -> SaveHelper:
         path = install(self._bench.root, self._bench.scenario)
         return SaveHelper(path, domid, stream_fd, log)
+
+    def domain_of(self, uuid: str) -> tuple[int, str] | None:
+        """What an earlier process has created."""
+        return self._bench.created
 
     def create(self, text: str, name: str) -> int:
         assert f'uuid = "{UUID}"' in text
@@ -129,11 +136,11 @@ class Restore:
     def helper_starts(self) -> HelperStarts:
         return HelperStarts()
 
-    def claim_memory(self, domid: int, kib: int) -> bool:
+    def claim_memory(self, domid: int, kib: int) -> str:
         if not self.has_memory:
             raise NotEnoughMemory(free_mib=1, needed_mib=kib // 1024)
         self.claims.append(kib)
-        return True
+        return ""
 
     def life_of(self, domid: int) -> Life:
         return Life.PAUSED if self.paused else Life.RUNNING
@@ -220,6 +227,8 @@ class Pair:
         self.interval_ms, self.detect_ms = 20, 1000
         self.on_reboot = "restart"
         self.can_create = True
+        self.created: tuple[int, str] | None = None
+        self.witness = "etcd://127.0.0.1:1"
         self.session = secrets.token_hex(16)
         self.restore = Restore(self.root, self.story)
         self.primary: Side
@@ -255,7 +264,7 @@ class Pair:
             primary_host="a",
             primary_nonce="nonce-a",
             xen_version="4.17",
-            witness="etcd://127.0.0.1:1",
+            witness=self.witness,
             witness_memory={},
             detect_ms=self.detect_ms,
             certificate=encode_certificate(own.certificate),
@@ -267,8 +276,8 @@ class Pair:
         incoming.save()
 
         def work(link: CareLink) -> object:
-            witness = StoreWitness(self.store, "b")
-            kept = Kept("backup", UUID)
+            witness = self._driver("b")
+            kept = Kept("backup", UUID, durable=not is_none(self.witness))
             kept.begin()
             self.backup_process = Backup(
                 incoming=incoming,
@@ -284,9 +293,21 @@ class Pair:
         self.backup = Side(work)
         return parse_reply(self._replies.get(timeout=DEADLINE_S))
 
+    def _driver(self, party: str) -> WitnessDriver:
+        return NoWitness() if is_none(self.witness) else StoreWitness(self.store, party)
+
     def start_primary(self, reply: Reply) -> None:
-        control, data = self.wires
-        session = Session(
+        self._run_primary(self._session(reply, *self.wires), resumes=False)
+
+    def restart_primary(self, known: Ledger) -> None:
+        """The process that takes the place of one that died, knowing what that had written down."""
+        reply = Reply("127.0.0.1", 1, 1, "", "b", "nonce-b", wall_clock_s=0.0)
+        Kept("primary", UUID, durable=not is_none(self.witness)).keep(known, None)
+        self._run_primary(self._session(reply), resumes=True)
+
+    def _session(self, reply: Reply, *wires: Wire) -> Session:
+        control, data = wires or (None, None)
+        return Session(
             session=self.session,
             uuid=UUID,
             name=NAME,
@@ -296,10 +317,10 @@ class Pair:
             peer_host=reply.backup_host,
             peer_nonce=reply.backup_nonce,
             peer_address="127.0.0.1",
-            control_port=control.port,
-            data_port=data.port,
+            control_port=control.port if control else 1,
+            data_port=data.port if data else 1,
             peer_certificate=reply.certificate,
-            witness="etcd://127.0.0.1:1",
+            witness=self.witness,
             witness_entry="",
             blackhole=False,
             netbuf_entry="",
@@ -312,22 +333,25 @@ class Pair:
             config=CONFIG,
             product_version="",
         )
+
+    def _run_primary(self, session: Session, *, resumes: bool) -> None:
         session.save()
 
         def work(link: CareLink) -> object:
-            witness = StoreWitness(self.store, "a")
-            kept = Kept("primary", UUID)
-            kept.begin()
+            witness = self._driver("a")
+            kept = Kept("primary", UUID, durable=not is_none(self.witness))
+            if not resumes:
+                kept.begin()
             self.primary_process = Primary(
                 session=session,
-                credentials=self._own,
+                credentials=None if resumes else self._own,
                 buffer=self.buffer,
                 witness=witness,
                 asker=Asker(witness, 1.0),
                 kept=kept,
                 link=link,
                 killpoint=KillPoint(),
-                resumes=False,
+                resumes=resumes,
             )
             return self.primary_process.run()
 

@@ -11,7 +11,8 @@ from remus_ha.checkpoint import process
 from remus_ha.cmd import fenced
 from remus_ha.core import backup as backup_table
 from remus_ha.core import primary as primary_table
-from remus_ha.core.register import Kind, Register
+from remus_ha.core.register import Identity, Kind, Register
+from remus_ha.core.witness import Ledger
 from remus_ha.hypervisor.base import Life
 from remus_ha.netbuf.modes import Mode
 from tests.functional.checkpoint.pair import NAME, SIZE, Pair
@@ -212,6 +213,50 @@ def test_a_guest_that_cannot_be_started_again_is_an_error_and_its_configuration_
     assert any(str(kept) in event["text"] for event in pair.result()["events"])
 
 
+def test_a_reboot_that_a_dead_process_had_begun_is_done_by_the_next_one(pair: Pair) -> None:
+    known = known_to_be_its_own(pair)
+    pair.guest.become(Life.GONE)
+    rundir.STATE.mkdir(parents=True)
+    (rundir.STATE / f"{UUID}.cfg").write_text("as it was to be created")
+    pair.restart_primary(known)
+    assert pair.primary.join() is P.ALONE
+    assert pair.story.of("created") == ["created web1"]
+    assert not (rundir.STATE / f"{UUID}.cfg").exists()
+
+
+def test_a_guest_that_a_dead_process_had_started_again_is_not_started_twice(pair: Pair) -> None:
+    known = known_to_be_its_own(pair)
+    pair.guest.become(Life.GONE)
+    pair.created = (8, NAME)
+    rundir.STATE.mkdir(parents=True)
+    (rundir.STATE / f"{UUID}.cfg").write_text("as it was created")
+    pair.restart_primary(known)
+    assert pair.primary.join() is P.ALONE
+    assert pair.story.of("created") == []
+    assert holder(pair) == "a"
+
+
+def known_to_be_its_own(pair: Pair) -> Ledger:
+    """The register, and what a process of host a has written down of it."""
+    me = Identity("a", "nonce-a")
+    pair.store.register = Register(2, Kind.HOLDER, me)
+    pair.store.opened = 2
+    return Ledger(me, Identity("b", "nonce-b"), session=2, incarnation="one", seen=True)
+
+
+def test_until_the_first_suspend_xl_minds_the_guest(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reboot is xl's then: nothing is started or destroyed here."""
+    monkeypatch.setattr(process, "is_minded", lambda name: name == NAME)
+    pair.guest.become(Life.REBOOT)
+    pair.start()
+    assert pair.primary.join() is P.STOPPED
+    assert pair.story.of("created") == []
+    assert pair.guest.life() is Life.REBOOT, "not destroyed either"
+    assert holder(pair) == "nobody"
+
+
 def test_a_reboot_that_the_guest_does_not_want_is_its_end(pair: Pair) -> None:
     pair.on_reboot = "destroy"
     pair.start()
@@ -252,6 +297,47 @@ def test_the_operators_word_has_to_name_the_other_host(pair: Pair) -> None:
     with pytest.raises(fenced.OtherPeer):
         fenced.run(Namespace(domain=NAME, host="c"))
     pair.wait_protected()
+
+
+# --- without a witness (forced)
+
+
+@pytest.fixture
+def blind(pair: Pair) -> Pair:
+    """Both sides only pretend to ask."""
+    pair.witness = "none:"
+    return pair
+
+
+def test_without_a_witness_unprotect_does_not_start_the_copy(blind: Pair) -> None:
+    blind.start()
+    blind.wait_protected()
+    blind.unprotect()
+    assert blind.primary.join() is P.STOPPED
+    assert blind.backup.join() is B.DESTROYED
+    assert blind.guest.life() is Life.RUNNING
+
+
+def test_without_a_witness_a_shutdown_is_not_undone(blind: Pair) -> None:
+    blind.start()
+    blind.wait_protected()
+    blind.guest.become(Life.POWEROFF)
+    assert blind.primary.join() is P.STOPPED
+    assert blind.backup.join() is B.DESTROYED
+
+
+def test_without_a_witness_a_dead_primary_is_survived(blind: Pair) -> None:
+    blind.start()
+    blind.wait_protected()
+    blind.silence()
+    assert blind.backup.join() is B.ALIVE
+
+
+def test_without_a_witness_a_restarted_process_opens_again(blind: Pair) -> None:
+    me = Identity("a", "nonce-a")
+    blind.restart_primary(Ledger(me, Identity("b", "nonce-b"), session=2))
+    assert blind.primary.join() is P.ALONE
+    assert not (rundir.STATE / "witness").exists(), "what was pretended is not kept"
 
 
 # --- the link

@@ -32,6 +32,10 @@ XENSTORE_LS = """#!/bin/sh
 echo "xenstore-ls $*" >>"$CALLS"
 cat "$DEVICE_FILE"
 """
+XENSTORE_READ = """#!/bin/sh
+echo "xenstore-read $*" >>"$CALLS"
+sed -n "s/^${1##*/} = \\"\\(.*\\)\\"/\\1/p" "$DEVICE_FILE" | grep .
+"""
 XENSTORE_WRITE = """#!/bin/sh
 echo "xenstore-write $*" >>"$CALLS"
 """
@@ -56,6 +60,7 @@ class Host(Bench):
         (self.root / "bin").mkdir()
         for name, text in (
             ("bin/xenstore-ls", XENSTORE_LS),
+            ("bin/xenstore-read", XENSTORE_READ),
             ("bin/xenstore-write", XENSTORE_WRITE),
             ("vif-custom", CUSTOM),
         ):
@@ -107,6 +112,7 @@ def without_record(host: Host) -> None:
     assert facts("vif7.0")["master"] == "br0"
     assert is_up("vif7.0")
     assert calls.splitlines() == [
+        "xenstore-read /local/domain/0/backend/vif/7/0/mac",
         "xenstore-ls /local/domain/0/backend/vif/7/0",
         "xenstore-write /local/domain/0/backend/vif/7/0/hotplug-status connected",
     ]
@@ -129,7 +135,7 @@ def mtu(host: Host) -> None:
 
 def names(host: Host) -> None:
     """A vif with a name of its own gets it, shut or open."""
-    host.record(0)
+    host.record(0, vifname="web0")
     host.hotplug("online", 0, vifname="web0")
     assert not is_up("web0")
     assert "master" not in facts("web0")

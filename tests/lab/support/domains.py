@@ -38,20 +38,23 @@ _TRACKS = """
 import sys
 sys.path.append("/usr/lib/xen-4.17/lib/python")
 from xen.lowlevel import xc
+off, enable_logdirty = 0, 2
+handle = xc.xc()
 try:
-    xc.xc().shadow_control({domid}, 0)
-    print("yes")
+    handle.shadow_control({domid}, enable_logdirty)
+    handle.shadow_control({domid}, off)
+    print("no")
 except xc.Error as e:
-    print("no", e)
+    print("yes", e)
 """
 
 
 def tracks_dirty_pages(host: Host, name: str) -> bool:
-    """Whether Xen still keeps a domain in log-dirty mode; afterwards it does not.
+    """Whether Xen keeps a domain in log-dirty mode.
 
-    Nothing reads that mode: switching it off is refused where it is off.
+    Nothing reads that mode, but switching it on is refused where it is on.
     """
     domid = host.shell.text(f"xl domid {name}").strip()
     said = host.shell.run("python3 -", stdin=_TRACKS.format(domid=domid).encode()).stdout.decode()
-    assert said.startswith("yes") or "Invalid argument" in said, said
+    assert said.startswith("no") or "Invalid argument" in said, said
     return said.startswith("yes")

@@ -107,6 +107,10 @@ class Stage:
         self._guest = None
         for name in {row.name.removesuffix("--incoming") for row in self.lab.guests.list()}:
             self.lab.guests.destroy(name)
+        for name in HOSTS:
+            if self.lab.host(name).running:
+                # A host that has lost the guest keeps its MACs shut; the next one has them too.
+                self.lab.host(name).shell.run("rm -rf /run/remus-ha/vif /var/lib/remus-ha/vif")
 
     # -- between stories
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remus_ha.exceptions import RemusError
-from remus_ha.hypervisor.errors import NotEnoughMemory
+from remus_ha.hypervisor.errors import NameTaken, NotEnoughMemory
 from remus_ha.receive.request import (
     LIMIT,
     VERSION,
@@ -19,6 +19,7 @@ from remus_ha.receive.request import (
     Reply,
     Request,
     VifSpec,
+    parse_refusals,
     parse_reply,
     parse_request,
     refusal,
@@ -86,6 +87,19 @@ def test_a_refusal_carries_code_cause_and_remedy() -> None:
     assert error.as_dict()["cause"] in str(caught.value)
     assert "XEN-013" in str(caught.value)
     assert caught.value.advice == error.advice
+
+
+def test_a_refusal_carries_all_reasons() -> None:
+    errors = (NotEnoughMemory(free_mib=10, needed_mib=100), NameTaken(name="web1"))
+    first, second = (str(e) for e in parse_refusals(refusal(*errors)))
+    assert "XEN-013" in first
+    assert "XEN-015" in second
+
+
+@pytest.mark.parametrize("line", [b"{}", b'{"version":1,"errors":[3]}', b'{"version":1}'])
+def test_a_refusal_without_its_fields_is_rubbish(line: bytes) -> None:
+    with pytest.raises(RemusError):
+        parse_refusals(line)
 
 
 @given(st.binary(max_size=200))
