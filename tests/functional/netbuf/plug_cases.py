@@ -125,7 +125,7 @@ class Bench:
 
     @staticmethod
     def raw(name: str) -> socket.socket:
-        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         s.bind((name, ETH_P_ALL))
         # A frame counts against its sender as long as it is queued anywhere.
         for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):

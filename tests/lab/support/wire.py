@@ -84,10 +84,11 @@ class Wire:
     def __enter__(self) -> "Wire":
         with self._lab.enter():
             for name in self._hosts:
-                sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+                # The protocol comes with the device: else it hears all devices until it is bound.
+                sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
                 sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-                sock.bind((self._lab.host(name).plan.device(Link.GUEST, "far"), 0))
+                sock.bind((self._lab.host(name).plan.device(Link.GUEST, "far"), _ETH_P_ALL))
                 sock.setblocking(False)
                 self._sockets[sock.fileno()] = (name, sock)
         self._thread.start()
