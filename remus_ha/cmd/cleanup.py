@@ -30,6 +30,15 @@ class CleanupHolds(RemusError):
     remedy = "Bring the witness back; the processes that were started here go on asking it."
 
 
+class Unclaimed(RemusError):
+    code = "PROTECT-017"
+    cause = "{devices} hold or drop frames of a guest, and no session here knows why"
+    remedy = (
+        "Where the register names this host ('remus-ha witness show'), protect the guest and end"
+        " that again; else look at 'tc filter show dev VIF ingress' and remove them by hand."
+    )
+
+
 def add_parser(commands: Any) -> None:
     p = commands.add_parser(
         "cleanup", help="resolve left-overs of crashed processes", description=__doc__
@@ -46,10 +55,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{session_name(role, uuid)}: taking up a {role} session that was left")
             _take_up(role, uuid)
     waiting = [x for x in left if not _resolved(*x, deadline)]
-    _sweep()
+    unclaimed = _sweep()
     if waiting:
         names = ", ".join(session_name(role, uuid) for role, uuid in waiting)
         raise CleanupHolds(names=names, seconds=args.timeout)
+    if unclaimed:
+        raise Unclaimed(devices=", ".join(unclaimed))
     return 0
 
 
@@ -83,13 +94,23 @@ def _resolved(role: str, uuid: str, deadline: float) -> bool:
     return False
 
 
-def _sweep() -> None:
-    """Devices of ours that belong to no session: the domain is gone, so is what they held."""
+def _sweep() -> list[str]:
+    """Remove devices of ours that belong to no session where the domain is gone.
+
+    The devices of others are returned: nothing here knows whether their frames may leave.
+    """
     known = set(rundir.sessions("primary"))
+    stay = []
     for leftover in find_leftovers():
-        if leftover.guest not in known and _is_dead(leftover):
-            print(f"removing {leftover.ifb or leftover.vif} of guest {leftover.guest or 'unknown'}")
+        name = str(leftover.ifb or leftover.vif)
+        if leftover.guest in known:
+            continue
+        if _is_dead(leftover):
+            print(f"removing {name} of guest {leftover.guest or 'unknown'}")
             remove(leftover, release=False)
+        else:
+            stay.append(name)
+    return stay
 
 
 def _is_dead(leftover: Leftover) -> bool:
