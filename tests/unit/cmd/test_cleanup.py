@@ -35,6 +35,6 @@ def test_what_holds_a_living_guest_is_named_and_stays(
     removed: list[Leftover], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cleanup, "find_leftovers", lambda: (ORPHAN, GONE))
-    with pytest.raises(cleanup.Unclaimed, match="vif7.0"):
+    with pytest.raises(cleanup.Unclaimed, match=r"vif7\.0"):
         cleanup.run(Namespace(timeout=1.0))
     assert removed == [GONE]
