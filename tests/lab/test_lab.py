@@ -223,7 +223,9 @@ def test_down_leaves_nothing(elsewhere: Lab) -> None:
 
 
 def test_an_interrupted_up_leaves_nothing(elsewhere: Lab) -> None:
-    command = [sys.executable, "-m", "remus_ha.lab.cli", "up", "--hosts", "1"]
+    # A test run in the background of a shell ignores the signal, and so would its child.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "remus_ha.lab.cli"]
+    command += ["up", "--hosts", "1"]
     with subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         for line in child.stderr:
