@@ -190,10 +190,12 @@ def test_stock_scripts_work_too(stage: Stage) -> None:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A lab of its own, beside the shared one."""
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A lab of its own, beside the shared one; down afterwards, whatever the test did."""
     monkeypatch.setenv("REMUS_HA_RUN", str(tmp_path))
-    return Lab(progress=Progress(None))
+    lab = Lab(progress=Progress(None))
+    yield lab
+    lab.down()
 
 
 def assert_nothing_left(lab: Lab) -> None:
