@@ -18,7 +18,7 @@ from typing import Self
 
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
-from remus_ha.checkpoint.session import Session, SessionVif
+from remus_ha.checkpoint.session import Session, SessionVif, ends_of, restarts
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
 from remus_ha.hypervisor.base import Guest, Vif
@@ -147,7 +147,7 @@ class Arrangement:
     def _restart_obstacles(self) -> list[RemusError]:
         """While it is protected its reboots are ours to do."""
         config = self.guest.config
-        if not any(str(v).endswith("restart") for k, v in config.items() if k.startswith("on_")):
+        if not any(restarts(action) for action in ends_of(config).values()):
             return []
         try:
             xlconfig.render(config)
@@ -254,7 +254,6 @@ class Arrangement:
 
     def _session(self, request: Request, reply: Reply) -> Session:
         guest, wish = self.guest, self.wish
-        create_info = guest.config
         return Session(
             session=request.session,
             uuid=guest.uuid,
@@ -274,9 +273,7 @@ class Arrangement:
             netbuf_entry=wish.netbuf_entry,
             interval_ms=wish.interval_ms,
             detect_ms=wish.detect_ms,
-            on_poweroff=create_info.get("on_poweroff", "destroy"),
-            on_reboot=create_info.get("on_reboot", "restart"),
-            on_crash=create_info.get("on_crash", "destroy"),
+            **ends_of(guest.config),
             vifs=tuple(SessionVif(v.devid, v.name, v.mac, v.bridge, v.script) for v in guest.vifs),
             config=request.config,
             product_version="",

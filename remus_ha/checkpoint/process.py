@@ -17,7 +17,7 @@ from remus_ha.checkpoint.figures import Figures
 from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.checkpoint.peer import Peer, Where
-from remus_ha.checkpoint.session import Session
+from remus_ha.checkpoint.session import Session, restarts
 from remus_ha.control_socket import ControlSocket
 from remus_ha.core import primary
 from remus_ha.core.pacing import Pace
@@ -55,13 +55,6 @@ _STOP_REASONS = {
     Event.GUEST_CRASHED: StopReason.CRASH,
     Event.GUEST_GONE: StopReason.DESTROYED,
 }
-
-
-def restarts(action: str) -> bool:
-    """Whether an on_poweroff, on_reboot or on_crash starts the guest again, whatever else."""
-    return action.endswith("restart")
-
-
 _FINAL = (*primary.ENDS, State.ALONE)
 _COPY_S = 10.0
 LATE_SUSPEND_S = 15.0
@@ -104,7 +97,7 @@ class Primary:
         self._late_until = 0.0
         self._intent_since = time.monotonic()
         self._restarted = False
-        self._suspends = resumes  # the guest has been suspended: xl minds it no more
+        self._in_charge = resumes  # the guest has been suspended: xl minds it no more
         self._minded = False
         self._to_create = rundir.STATE / f"{session.uuid}.cfg"
         if not resumes:
@@ -328,7 +321,7 @@ class Primary:
     def _take_charge(self) -> None:
         """From the first suspend on xl minds the guest no more, and its vifs are ours to open."""
         self._vifs.shut()
-        self._suspends = True
+        self._in_charge = True
 
     def _may_run(self) -> bool:
         return self._decider.state not in (State.YIELDING, State.BEATEN, State.DESTROYED)
@@ -397,7 +390,7 @@ class Primary:
             return Event.GUEST_REBOOT if self._to_create.exists() else Event.GUEST_GONE
         if life not in _ENDED:
             return Event.DOUBT
-        if not self._suspends and is_minded(s.name):
+        if not self._in_charge and is_minded(s.name):
             self._minded = True
             return Event.GUEST_GONE  # xl does with it what it always does
         if life is Life.CRASHED:

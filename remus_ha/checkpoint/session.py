@@ -14,6 +14,19 @@ class SessionMissing(RemusError):
     remedy = "Start one with 'remus-ha protect'."
 
 
+_ENDS = {"on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy"}
+
+
+def ends_of(config: dict[str, Any]) -> dict[str, str]:
+    """What a guest's configuration wants done at each of its ends; xl's defaults where silent."""
+    return {end: str(config.get(end, default)) for end, default in _ENDS.items()}
+
+
+def restarts(action: str) -> bool:
+    """Whether such an action starts the guest again, whatever else it does."""
+    return action.endswith("restart")
+
+
 @dataclass(frozen=True, slots=True)
 class SessionVif:
     """One vif of the protected guest."""

@@ -1,8 +1,11 @@
 """What several commands share: finding a guest's session."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from remus_ha import rundir
+from remus_ha.control_socket import NotRunning, ask
 from remus_ha.exceptions import RemusError
 
 
@@ -23,3 +26,26 @@ def session_uuid(role: str, name: str) -> str:
 def session_name(role: str, uuid: str) -> str:
     fields: Any = rundir.read_json(rundir.directory(role, uuid) / "session.json") or {}
     return str(fields.get("name") or fields.get("request", {}).get("guest_name", uuid))
+
+
+def wait_end(
+    role: str, uuid: str, seconds: float, look_s: float, each: Callable[[], Any] = lambda: None
+) -> tuple[str, bool]:
+    """The state that a guest's process is in, and whether it has ended; after ``seconds`` at most.
+
+    ``each`` is done before every look. It may raise NotRunning.
+    """
+    path = rundir.control_socket(role, uuid)
+    deadline = time.monotonic() + seconds
+    state = "silent"
+    while time.monotonic() < deadline:
+        try:
+            each()
+            state = ask(path, uuid, {"command": "status"})["state"]
+        except NotRunning:
+            # Silence alone says nothing: a process that ended on purpose has written its result.
+            result: Any = rundir.read_json(rundir.directory(role, uuid) / "result.json")
+            if result and not rundir.is_running(role, uuid):
+                return str(result["state"]), True
+        time.sleep(look_s)
+    return state, False

@@ -5,12 +5,11 @@ before it opened anything, so that this host keeps its copy for it and waits.
 """
 
 import argparse
-import time
 from typing import Any
 
 from remus_ha import rundir
-from remus_ha.cmd.common import NotProtected, session_uuid
-from remus_ha.control_socket import NotRunning, ask
+from remus_ha.cmd.common import NotProtected, session_uuid, wait_end
+from remus_ha.control_socket import ask
 from remus_ha.exceptions import RemusError
 
 END_S = 60.0
@@ -58,28 +57,9 @@ def run(args: argparse.Namespace) -> int:
     status = ask(path, uuid, {"command": "status"})
     if status["peer"] != args.host:
         raise OtherPeer(name=args.domain, peer=status["peer"], given=args.host)
-    state = _tell(role, uuid)
+    # Said again and again: a copy has to be restored first, and is then asked about once more.
+    state, _ = wait_end(role, uuid, END_S, LOOK_S, lambda: ask(path, uuid, {"command": "fenced"}))
     if state not in LIVES_HERE:
         raise StillHeld(name=args.domain, state=state, seconds=END_S)
     print(f"{args.domain}: {state}, the guest is on this host")
     return 0
-
-
-def _tell(role: str, uuid: str) -> str:
-    """The state that it ends in, or is in after a while.
-
-    Said again and again: a copy has to be restored first, and is then asked about once more.
-    """
-    deadline = time.monotonic() + END_S
-    state = ""
-    path = rundir.control_socket(role, uuid)
-    while time.monotonic() < deadline:
-        try:
-            ask(path, uuid, {"command": "fenced"})
-            state = ask(path, uuid, {"command": "status"})["state"]
-        except NotRunning:
-            result: Any = rundir.read_json(rundir.directory(role, uuid) / "result.json")
-            if result and not rundir.is_running(role, uuid):
-                return str(result["state"])
-        time.sleep(LOOK_S)
-    return state

@@ -1,12 +1,11 @@
 """``remus-ha unprotect``: end a protection; the guest goes on here."""
 
 import argparse
-import time
 from typing import Any
 
 from remus_ha import rundir
-from remus_ha.cmd.common import session_uuid
-from remus_ha.control_socket import NotRunning, ask
+from remus_ha.cmd.common import session_uuid, wait_end
+from remus_ha.control_socket import ask
 from remus_ha.exceptions import RemusError
 
 END_S = 60.0
@@ -33,16 +32,8 @@ def run(args: argparse.Namespace) -> int:
     uuid = session_uuid("primary", args.domain)
     path = rundir.control_socket("primary", uuid)
     ask(path, uuid, {"command": "unprotect"})
-    deadline = time.monotonic() + END_S
-    state = "stopping"
-    while time.monotonic() < deadline:
-        try:
-            state = ask(path, uuid, {"command": "status"})["state"]
-        except NotRunning:
-            # Silence alone says nothing: a process that ended on purpose has written its result.
-            result: Any = rundir.read_json(rundir.directory("primary", uuid) / "result.json")
-            if result and not rundir.is_running("primary", uuid):
-                print(f"{args.domain}: {result['state']}")
-                return 0 if result["state"] == "stopped" else 1
-        time.sleep(LOOK_S)
-    raise StillEnding(name=args.domain, state=state, seconds=END_S)
+    state, ended = wait_end("primary", uuid, END_S, LOOK_S)
+    if not ended:
+        raise StillEnding(name=args.domain, state=state, seconds=END_S)
+    print(f"{args.domain}: {state}")
+    return 0 if state == "stopped" else 1

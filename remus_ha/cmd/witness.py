@@ -4,7 +4,8 @@ import argparse
 import dataclasses
 import json
 import socket
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from remus_ha import rundir
@@ -14,7 +15,7 @@ from remus_ha.hotplug import records
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.loading import entry_point
 from remus_ha.witness import admin
-from remus_ha.witness.base import Swap
+from remus_ha.witness.base import Swap, WitnessDriver
 from remus_ha.witness.load import NAMESPACE, driver_name, open_witness
 
 TIMEOUT_S = 5.0
@@ -62,56 +63,70 @@ def add_parser(commands: Any) -> None:
     claim.set_defaults(run=_claim)
 
 
-def _release(args: argparse.Namespace) -> int:
-    """Only the holder changes its value (design §4, W8), and only where the guest is no more."""
-    if XenDriver().domain_of(args.uuid) is not None:
-        raise StillHere(uuid=args.uuid)
-    me = Identity(socket.gethostname(), rundir.identity(args.uuid))
-    driver = open_witness(
-        args.url, force=False, entry=entry_point(NAMESPACE, driver_name(args.url))
-    )
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """A guest's register that nobody but this host may hold (design §4, W8)."""
+
+    driver: WitnessDriver
+    uuid: str
+    me: Identity
+    register: Register | None
+
+    @property
+    def is_free(self) -> bool:
+        return self.register is None or self.register.kind is Kind.NONE
+
+    def swap(self, kind: Kind, holder: Identity | None) -> Register:
+        """Raises NotHolder where somebody else was faster."""
+        generation = self.register.generation + 1 if self.register else 1
+        new = Register(generation, kind, holder)
+        if self.driver.swap(self.uuid, self.register, new, TIMEOUT_S) is not Swap.WON:
+            raise NotHolder(uuid=self.uuid, holder="somebody else meanwhile", me=self.me)
+        return new
+
+
+@contextmanager
+def _held(url: str, uuid: str) -> Iterator[Held]:
+    """The register, nobody's or this host's alone. Raises NotHolder."""
+    me = Identity(socket.gethostname(), rundir.identity(uuid))
+    driver = open_witness(url, force=False, entry=entry_point(NAMESPACE, driver_name(url)))
     try:
-        register = driver.read(args.uuid, TIMEOUT_S).register
-        if register is None or register.kind is Kind.NONE:
-            print("nobody holds it")
-            return 0
-        if register.kind is not Kind.HOLDER or register.holder != me:
-            raise NotHolder(uuid=args.uuid, holder=register.holder, me=me)
-        none = Register(register.generation + 1, Kind.NONE, None)
-        if driver.swap(args.uuid, register, none, TIMEOUT_S) is not Swap.WON:
-            raise NotHolder(uuid=args.uuid, holder="somebody else meanwhile", me=me)
+        held = Held(driver, uuid, me, driver.read(uuid, TIMEOUT_S).register)
+        register = held.register
+        if register is not None and not held.is_free:
+            if register.kind is not Kind.HOLDER or register.holder != me:
+                raise NotHolder(uuid=uuid, holder=register.holder, me=me)
+        yield held
     finally:
         driver.close()
+
+
+def _release(args: argparse.Namespace) -> int:
+    """Only where the guest is no more."""
+    if XenDriver().domain_of(args.uuid) is not None:
+        raise StillHere(uuid=args.uuid)
+    with _held(args.url, args.uuid) as held:
+        if held.is_free:
+            print("nobody holds it")
+            return 0
+        none = held.swap(Kind.NONE, None)
     print(f"{args.uuid}: released, generation {none.generation}")
     return 0
 
 
 def _claim(args: argparse.Namespace) -> int:
-    """Out of nobody's or this host's own hands only (W8); what it won is opened afterwards (W2)."""
-    xen = XenDriver()
-    guest = xen.find(args.uuid)
-    me = Identity(socket.gethostname(), rundir.identity(guest.uuid))
-    driver = open_witness(
-        args.url, force=False, entry=entry_point(NAMESPACE, driver_name(args.url))
-    )
-    try:
-        register = driver.read(guest.uuid, TIMEOUT_S).register
-        free = register is None or register.kind is Kind.NONE
-        if register is not None and not free:
-            if register.kind is not Kind.HOLDER or register.holder != me:
-                raise NotHolder(uuid=guest.uuid, holder=register.holder, me=me)
-        mine = Register(register.generation + 1 if register else 1, Kind.HOLDER, me)
-        if driver.swap(guest.uuid, register, mine, TIMEOUT_S) is not Swap.WON:
-            raise NotHolder(uuid=guest.uuid, holder="somebody else meanwhile", me=me)
-        driver.record_opened(guest.uuid, mine.generation, TIMEOUT_S, won=mine)
-    finally:
-        driver.close()
+    """Only where the guest is; what was won and written down is opened afterwards (W2, W12)."""
+    guest = XenDriver().find(args.uuid)
+    with _held(args.url, guest.uuid) as held:
+        mine = held.swap(Kind.HOLDER, held.me)
+        held.driver.record_opened(guest.uuid, mine.generation, TIMEOUT_S, won=mine)
     print(f"{guest.uuid}: claimed, generation {mine.generation}")
     for vif in guest.vifs:
         record = records.read(vif.mac)
         if record is not None and record.guest == guest.uuid:
             records.open_vif(vif.mac, guest.domid, vif.devid)
-            records.keep(replace(record, state=records.VifState.OPEN, session="", before=""))
+            opened = dataclasses.replace(record, state=records.VifState.OPEN, session="", before="")
+            records.keep(opened)
             print(f"{vif.name}: open")
     return 0
 

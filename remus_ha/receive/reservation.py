@@ -48,10 +48,12 @@ class Reservation:
         if domain is None:
             return  # somebody else's helper
         self.end()
+        outcome: RemusError | str
         try:
-            self._done(self._xen.claim_memory(domain[0], self._kib))
+            outcome = self._xen.claim_memory(domain[0], self._kib)
         except RemusError as e:
-            self._done(e)
+            outcome = e
+        self._done(outcome)
 
     def end(self) -> None:
         """Look no more; a claim that was made stays for as long as its domain."""
