@@ -5,7 +5,6 @@ nothing to them.
 """
 
 import os
-import select
 import socket
 import sys
 import time
@@ -16,6 +15,7 @@ from remus_ha.caretaker import start_detached
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.base import Guest, Life, Vif
 from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.lines import read_line
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.request import LIMIT, Request, parse_request, refusal
 
@@ -97,7 +97,9 @@ def start(request: Request, address: str, port: int) -> bytes:
     fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _start_keeper(request.guest_uuid)
-        return _read_line(fd, time.monotonic() + START_S)
+        return read_line(fd, time.monotonic() + START_S)
+    except TimeoutError as e:
+        raise ReceiverSilent(seconds=START_S, log=rundir.LOGS) from e
     finally:
         os.close(fd)
 
@@ -113,16 +115,6 @@ def _start_keeper(uuid: str) -> None:
         start_detached([sys.executable, "-m", "remus_ha.receive.keeper", uuid], [], log)
     finally:
         os.close(log)
-
-
-def _read_line(fd: int, deadline: float) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([fd], [], [], left)[0]:
-            raise ReceiverSilent(seconds=START_S, log=rundir.LOGS)
-        line += os.read(fd, 65536)
-    return line
 
 
 def serve(stdin: BinaryIO, stdout: BinaryIO, *, address: str, port: int, only_check: bool) -> int:

@@ -1,0 +1,90 @@
+"""Why a disk cannot be replicated, or why a store refuses."""
+
+from remus_ha.exceptions import RemusError
+
+
+class DiskError(RemusError):
+    """Base of everything that disk replication raises."""
+
+    code = "DISK-000"
+
+
+class TargetMissing(DiskError):
+    code = "DISK-001"
+    cause = "{path} cannot be made on {host}: its directory does not exist"
+    remedy = "Make the directory on {host}, or map the path elsewhere with '--disk-map'."
+
+
+class TargetSize(DiskError):
+    code = "DISK-002"
+    cause = "{path} on {host} has {theirs} octets, the guest's disk has {ours}"
+    remedy = "Make it exactly as large as the guest's disk; nothing was overwritten."
+
+
+class TargetInUse(DiskError):
+    code = "DISK-003"
+    cause = "{path} on {host} is in use ({by}); nothing was overwritten"
+    remedy = "End what uses it, or map the disk to another path with '--disk-map'."
+
+
+class TargetReadOnly(DiskError):
+    code = "DISK-004"
+    cause = "{path} on {host} cannot be written: {detail}"
+    remedy = "Make it writable for root, or map the disk to another path with '--disk-map'."
+
+
+class TargetSpace(DiskError):
+    code = "DISK-005"
+    cause = "{path} on {host} needs {wanted} octets, and there is no room for them ({detail})"
+    remedy = "Free space there, or map the disk to another path with '--disk-map'."
+
+
+class TargetForeign(DiskError):
+    code = "DISK-006"
+    cause = "{path} on {host} exists and is not a replica of this guest's disk"
+    remedy = "Move it away, or say '--disk-overwrite' if what it holds may be lost."
+
+
+class TargetKind(DiskError):
+    code = "DISK-007"
+    cause = "{path} on {host} is neither a regular file nor a block device"
+    remedy = "Map the disk to a file or a block device with '--disk-map'."
+
+
+class SharedDisk(DiskError):
+    code = "DISK-008"
+    cause = "{path} is the same storage on both hosts: both copies of the guest would write to it"
+    remedy = (
+        "Give every host its own image and map the path with '--disk-map'; a disk on shared "
+        "storage cannot be rolled back with the guest's memory."
+    )
+
+
+class StorePoisoned(DiskError):
+    code = "DISK-009"
+    cause = "the store of {disk} can no longer be trusted: {detail}"
+    remedy = "Mend the cause (see 'dmesg' and free space on the backup), then protect it again."
+
+
+class StoreSevered(DiskError):
+    code = "DISK-010"
+    cause = "the store of {disk} has lost the primary's connection: its open epoch is incomplete"
+    remedy = "Protect the guest again; its disk is synchronised anew."
+
+
+class StoreOrder(DiskError):
+    code = "DISK-011"
+    cause = "the store of {disk} cannot {action} epoch {n}: {detail}"
+    remedy = "This is a defect: report it with the logs of both hosts."
+
+
+class StoreSilent(DiskError):
+    code = "DISK-012"
+    cause = "the store of {disk} does not answer ({detail})"
+    remedy = "Look at the store's log in {log}."
+
+
+class StoreState(DiskError):
+    code = "DISK-013"
+    cause = "the state of the store in {path} cannot be read: {detail}"
+    remedy = "The image is not to be trusted; protect the guest again with a full synchronisation."

@@ -1,0 +1,1 @@
+"""The epoch store: on the backup, one per protected disk."""

@@ -1,0 +1,419 @@
+"""The epoch store: writes in, epochs apart, committed ones applied to the image in their order.
+
+Guarantees, for every order of calls and a death of the process anywhere:
+
+* The image holds epochs 0 to ``applied`` and parts of ``applied + 1``, if that is committed, and
+  nothing of any other: what is not committed never touches it. (Until epoch 0 is closed, writes
+  of the first synchronisation go straight into the image, which is nobody's copy yet.)
+* ``prepared(n)`` is called once all writes of epoch n lie in the journal, and with
+  ``Ack.DURABLE`` on its disk; from then on ``commit(n)`` needs no more space anywhere.
+* After ``sever`` (the primary's connection is lost, or cut) no write is taken and no epoch is
+  closed: an epoch with a gap is never prepared.
+
+Writes may come from several threads. One thread of its own applies.
+"""
+
+import enum
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from remus_ha.disk.errors import StoreOrder, StorePoisoned, StoreSevered
+from remus_ha.disk.store.image import Image
+from remus_ha.disk.store.log import EpochLog
+from remus_ha.disk.store.pieces import ZEROES, Entry, winners
+from remus_ha.disk.store.state import Progress, StateFile
+
+LIMIT = 1 << 30  # octets of the journal; a write waits beyond
+
+
+class Ack(enum.Enum):
+    """What an acknowledged epoch outlives."""
+
+    RECEIVED = "received"  # a death of the store's process
+    DURABLE = "durable"  # a power cut of the backup
+
+
+class EpochStore:
+    """One disk's store. Raises StorePoisoned from every call once an epoch cannot be applied."""
+
+    def __init__(
+        self,
+        *,
+        disk: str,
+        image: Image,
+        directory: Path,
+        ack: Ack = Ack.RECEIVED,
+        limit: int = LIMIT,
+        anew: bool = True,
+    ) -> None:
+        """``directory`` is this store's own. ``anew``: forget what an earlier session left there.
+
+        Otherwise what a dead process left is taken up: severed, everything that was not prepared
+        dropped. Raises StoreState, OSError.
+        """
+        self._disk, self._image, self._directory = disk, image, directory
+        self._durable, self._limit = ack is Ack.DURABLE, limit
+        self.prepared: Callable[[int], None] = lambda n: None
+        self.failed: Callable[[StorePoisoned], None] = lambda e: None
+        self._lock = threading.Condition()
+        self._logs: dict[int, EpochLog] = {}
+        self._held = 0  # octets of all logs
+        self._direct = 0  # writes of the synchronisation on their way into the image
+        self._direct_octets = 0
+        self._pins = 0
+        self._poison: StorePoisoned | None = None
+        self._severed = False
+        self._ending = False
+        self._applying = False
+        directory.mkdir(parents=True, exist_ok=True)
+        if anew:
+            for left in directory.glob("epoch-*"):
+                left.unlink()
+        self._state = StateFile(directory / "state", durable=self._durable, anew=anew)
+        self._closed = self._state.now.prepared
+        self._open = self._closed + 1
+        if not anew:
+            self._take_up()
+        self._applier = threading.Thread(target=self._apply_all, name=f"apply {disk}", daemon=True)
+        self._applier.start()
+
+    def _take_up(self) -> None:
+        self._severed = True
+        now = self._state.now
+        for path in self._directory.glob("epoch-*"):
+            n = int(path.name.partition("-")[2])
+            if now.applied < n <= now.prepared:
+                self._logs[n] = EpochLog.load(path)
+                self._held += self._logs[n].size
+            else:
+                path.unlink()
+
+    # --- the disk
+
+    @property
+    def size(self) -> int:
+        """Octets of the disk."""
+        return self._image.size
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Take a write into the open epoch; waits while the journal is full.
+
+        Raises StoreSevered, StorePoisoned, OSError (it is not in the epoch then, which severs).
+        """
+        self._put(offset, len(data), data)
+
+    def zero(self, offset: int, length: int) -> None:
+        """The same for zeroes: write-zeroes and discard both, so that both sides read alike."""
+        self._put(offset, length, None)
+
+    def _put(self, offset: int, length: int, data: bytes | memoryview | None) -> None:
+        log, place = self._place(offset, length, zeroes=data is None)
+        try:
+            if log is not None:
+                log.put(place, offset, length, data)
+            elif data is None:
+                self._image.zero(offset, length)
+            else:
+                self._image.write(offset, data)
+        except OSError:
+            self.sever()
+            raise
+        finally:
+            self._placed(log)
+
+    def _place(self, offset: int, length: int, *, zeroes: bool) -> tuple[EpochLog | None, int]:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise ValueError(f"{length} octets at {offset} of a disk of {self.size}")
+        with self._lock:
+            while self._held > self._limit and not self._severed and not self._poison:
+                self._lock.wait()
+            self._refuse()
+            if self._open == 0:
+                self._direct += 1
+                self._direct_octets += length
+                return None, 0
+            log = self._logs.get(self._open)
+            if log is None:
+                log = self._logs[self._open] = EpochLog.create(self._path(self._open))
+            before = log.size
+            place = log.place(offset, length, zeroes=zeroes)
+            self._held += log.size - before
+            return log, place
+
+    def _path(self, n: int) -> Path:
+        return self._directory / f"epoch-{n}"
+
+    def _placed(self, log: EpochLog | None) -> None:
+        with self._lock:
+            if log is None:
+                self._direct -= 1
+            else:
+                log.inflight -= 1
+            # Only who closes or drops an epoch waits for its writes.
+            if self._severed or self._closed > self._state.now.prepared:
+                self._lock.notify_all()
+
+    def read(self, offset: int, length: int, upto: int | None = None) -> bytes:
+        """The disk as of the end of epoch ``upto``; None: with every write that was taken.
+
+        An epoch that is applied already cannot be looked behind: ``upto`` is at least that.
+        """
+        with self.pinned():
+            with self._lock:
+                logs = [
+                    (n, log, list(log.entries))
+                    for n, log in sorted(self._logs.items())
+                    if upto is None or n <= upto
+                ]
+            found = self._image.read(offset, length)
+            for _, log, entries in logs:
+                for entry in entries:
+                    _overlay(found, offset, log, entry)
+            return bytes(found)
+
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """While inside, nothing is applied: a read finds one moment, not two."""
+        with self._lock:
+            self._pins += 1
+            self._lock.wait_for(lambda: not self._applying)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pins -= 1
+                self._lock.notify_all()
+
+    # --- epochs
+
+    def close(self, n: int) -> None:
+        """Epoch ``n`` ends: what comes from now on belongs to the next one.
+
+        ``prepared(n)`` is called later, by another thread or before this returns. Raises
+        StoreSevered, StorePoisoned, StoreOrder.
+        """
+        with self._lock:
+            self._refuse()
+            if n != self._open or self._state.now.prepared != n - 1:
+                detail = f"{self._open} is open, {self._state.now.prepared} is prepared"
+                raise StoreOrder(disk=self._disk, action="close", n=n, detail=detail)
+            self._closed, self._open = n, n + 1
+            self._lock.notify_all()
+
+    def prepare(self) -> int | None:
+        """Wait until the epoch closed last is prepared; its number, None where it never will be.
+
+        Called by one thread, in a loop: it is what makes ``prepared`` be called.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: self._gone() or self._due() is not None)
+            n = self._due()
+            if n is None:
+                return None
+            log = self._logs.get(n)
+        try:
+            held = self._harden(n, log)
+        except OSError as e:
+            self._poisoned(e)
+            return None
+        if held:
+            self.prepared(n)
+        return n
+
+    def _gone(self) -> bool:
+        return self._ending or self._poison is not None
+
+    def _due(self) -> int | None:
+        """The closed epoch that all writes have arrived of, if it is not prepared yet."""
+        n = self._closed
+        if self._gone() or n <= self._state.now.prepared:
+            return None
+        log = self._logs.get(n)
+        waiting = self._direct if n == 0 else (log.inflight if log else 0)
+        return None if waiting else n
+
+    def _harden(self, n: int, log: EpochLog | None) -> bool:
+        """False where the epoch has been dropped meanwhile."""
+        if self._durable:
+            if n == 0:
+                self._image.sync()
+            if log is not None:
+                log.sync()
+        with self._lock:
+            held = n <= self._closed
+            if held:
+                self._state.change(prepared=n)
+            return held
+
+    def commit(self, n: int) -> None:
+        """Epoch ``n`` is real: it will be in the image, whatever happens. Idempotent.
+
+        Raises StorePoisoned, StoreOrder for an epoch that is not prepared or out of its turn.
+        """
+        with self._lock:
+            if self._poison:
+                raise self._poison
+            now = self._state.now
+            if n <= now.committed:
+                return
+            if n != now.committed + 1 or n > now.prepared:
+                detail = f"{now.committed} is committed, {now.prepared} is prepared"
+                raise StoreOrder(disk=self._disk, action="commit", n=n, detail=detail)
+            try:
+                self._state.change(committed=n)
+            except OSError as e:
+                raise self._poison_with(e) from e
+            self._lock.notify_all()
+
+    def sever(self) -> None:
+        """The primary's writes come no more, or must not: nothing is taken from now on."""
+        with self._lock:
+            self._severed = True
+            self._lock.notify_all()
+
+    def drop(self) -> None:
+        """Sever, and drop everything that is not committed. Idempotent."""
+        with self._lock:
+            self._severed = True
+            committed = self._state.now.committed
+            for n in [n for n in self._logs if n > committed]:
+                log = self._logs[n]
+                while log.inflight:
+                    self._lock.wait()
+                del self._logs[n]
+                self._held -= log.size
+                log.remove()
+            self._closed = min(self._closed, committed)
+            if self._state.now.prepared > committed:
+                self._state.change(prepared=committed)
+            self._lock.notify_all()
+
+    def finish(self) -> int:
+        """Drop what is not committed, apply the rest, sync; the epoch that the image holds now.
+
+        Raises StorePoisoned.
+        """
+        self.drop()
+        with self._lock:
+            self._lock.wait_for(
+                lambda: (
+                    self._poison is not None or self._state.now.applied == self._state.now.committed
+                )
+            )
+            if self._poison:
+                raise self._poison
+        try:
+            self._image.sync()
+        except OSError as e:
+            raise self._poisoned(e) from e
+        return self._state.now.applied
+
+    def end(self) -> None:
+        """Stop the threads and let go of the image; what is committed can be taken up again."""
+        with self._lock:
+            self._ending = True
+            self._severed = True
+            self._lock.notify_all()
+        self._applier.join()
+        self._image.close()
+        for log in self._logs.values():
+            log.close()
+        self._state.close()
+
+    # --- applying
+
+    def _apply_all(self) -> None:
+        while (n := self._next_to_apply()) is not None:
+            log = self._logs.get(n)
+            try:
+                self._apply(log)
+                self._state_applied(n)
+            except OSError as e:
+                self._poisoned(e)
+                return
+            finally:
+                with self._lock:
+                    self._applying = False
+                    self._lock.notify_all()
+
+    def _next_to_apply(self) -> int | None:
+        with self._lock:
+            self._lock.wait_for(lambda: self._gone() or self._appliable())
+            if self._gone():
+                return None
+            self._applying = True
+            return self._state.now.applied + 1
+
+    def _appliable(self) -> bool:
+        now = self._state.now
+        return now.applied < now.committed and not self._pins
+
+    def _apply(self, log: EpochLog | None) -> None:
+        if log is None:
+            return
+        for entry in winners(log.entries):
+            if entry.source == ZEROES:
+                self._image.zero(entry.offset, entry.length)
+            else:
+                self._image.copy_from(log.fileno(), entry.source, entry.offset, entry.length)
+        if self._durable:
+            self._image.sync()
+
+    def _state_applied(self, n: int) -> None:
+        with self._lock:
+            self._state.change(applied=n)
+            log = self._logs.pop(n, None)
+            if log is not None:
+                self._held -= log.size
+                log.remove()
+
+    # --- trouble
+
+    def _refuse(self) -> None:
+        if self._poison:
+            raise self._poison
+        if self._severed:
+            raise StoreSevered(disk=self._disk)
+
+    def _poisoned(self, error: OSError) -> StorePoisoned:
+        with self._lock:
+            return self._poison_with(error)
+
+    def _poison_with(self, error: OSError) -> StorePoisoned:
+        poison = self._poison
+        if poison is None:
+            poison = self._poison = StorePoisoned(disk=self._disk, detail=error)
+            self._lock.notify_all()
+            self.failed(poison)
+        return poison
+
+    def status(self) -> dict[str, object]:
+        """For people and for ``remus-ha status``: octets and epochs."""
+        with self._lock:
+            now: Progress = self._state.now
+            return {
+                "disk": self._disk,
+                "path": str(self._image.path),
+                "size": self.size,
+                "syncing": self._open == 0,
+                "synced_octets": self._direct_octets,
+                "open": self._open,
+                "prepared": now.prepared,
+                "committed": now.committed,
+                "applied": now.applied,
+                "journal_octets": self._held,
+                "severed": self._severed,
+                "poisoned": str(self._poison) if self._poison else "",
+            }
+
+
+def _overlay(found: bytearray, offset: int, log: EpochLog, entry: Entry) -> None:
+    """Put what ``entry`` has of the octets from ``offset`` on over what was found."""
+    start, end = max(entry.offset, offset), min(entry.end, offset + len(found))
+    if start >= end:
+        return
+    part = entry.part(start, end)
+    data = bytes(part.length) if part.source == ZEROES else log.read(part.length, part.source)
+    found[start - offset : end - offset] = data

@@ -1,0 +1,210 @@
+"""The image that a store keeps up to date: a raw file or a block device, and nobody else's.
+
+Opening it never changes what it holds. Its space is set apart when it is made, and zeroes keep
+their space, so that applying a committed epoch cannot fail for want of room.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+
+from remus_ha.disk import errors
+from remus_ha.disk.store.users import user_of
+
+_BLKGETSIZE64 = 0x80081272
+_BLKZEROOUT = 0x127F
+_FALLOC_KEEP_SIZE = 1
+_FALLOC_ZERO_RANGE = 0x10
+_CHUNK = 1 << 20
+_ZEROES = bytes(_CHUNK)
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+def check(path: Path, size: int, *, known: bool) -> None:
+    """Whether ``path`` can be made, or is, an image of ``size`` octets. Changes nothing.
+
+    ``known``: what is there may be overwritten (it is this disk's replica, or the operator said
+    so). Raises the Target errors of ``remus_ha.disk.errors``.
+    """
+    here = {"path": path, "host": socket.gethostname()}
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        _check_room(path, size, here)
+        return
+    except OSError as e:
+        raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        raise errors.TargetKind(**here)
+    fd = _open(path, stat.S_ISBLK(mode), here)
+    try:
+        theirs = size_of(fd)
+        user = user_of(path)
+    finally:
+        os.close(fd)
+    if user:
+        raise errors.TargetInUse(**here, by=user)
+    if theirs != size:
+        raise errors.TargetSize(**here, theirs=theirs, ours=size)
+    if not known:
+        raise errors.TargetForeign(**here)
+
+
+def _check_room(path: Path, size: int, here: dict[str, object]) -> None:
+    if not path.parent.is_dir():
+        raise errors.TargetMissing(**here)
+    try:
+        room = os.statvfs(path.parent)
+    except OSError as e:
+        raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+    if room.f_flag & os.ST_RDONLY:
+        raise errors.TargetReadOnly(**here, detail="its file system is mounted read-only")
+    free = room.f_bavail * room.f_frsize
+    if free < size:
+        raise errors.TargetSpace(**here, wanted=size, detail=f"{free} octets are free")
+
+
+def _open(path: Path, device: bool, here: dict[str, object]) -> int:
+    # On a block device O_EXCL fails while it is mounted, or a guest's back-end has it.
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_EXCL if device else 0)
+    try:
+        fd = os.open(path, flags)
+    except OSError as e:
+        if e.errno == errno.EBUSY:
+            raise errors.TargetInUse(**here, by="the kernel") from e
+        raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(fd)
+        raise errors.TargetInUse(**here, by="another protection") from e
+    return fd
+
+
+def size_of(fd: int) -> int:
+    """Octets of a file or a block device."""
+    status = os.fstat(fd)
+    if not stat.S_ISBLK(status.st_mode):
+        return status.st_size
+    answer: bytes = fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8))
+    size: int = struct.unpack("Q", answer)[0]
+    return size
+
+
+class Image:
+    """An open image. Safe to use from several threads on different places."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path, self._fd = path, fd
+        self.size = size_of(fd)
+        self._device = stat.S_ISBLK(os.fstat(fd).st_mode)
+        self._copies = not self._device
+
+    @classmethod
+    def take(cls, path: Path, size: int, *, known: bool) -> "Image":
+        """Open the image, made first where it is missing. Raises what ``check`` raises."""
+        check(path, size, known=known)
+        if not path.exists():
+            _make(path, size)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Image":
+        """Open what is there, for this process alone. Raises TargetInUse, TargetReadOnly."""
+        here = {"path": path, "host": socket.gethostname()}
+        try:
+            device = stat.S_ISBLK(path.stat().st_mode)
+        except OSError as e:
+            raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+        return cls(path, _open(path, device, here))
+
+    def read(self, offset: int, length: int) -> bytearray:
+        """Raises OSError."""
+        found = bytearray(length)
+        view, done = memoryview(found), 0
+        while done < length:
+            count = os.preadv(self._fd, [view[done:]], offset + done)
+            if not count:
+                raise OSError(errno.EIO, f"{self.path} ends at {offset + done}")
+            done += count
+        return found
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Raises OSError."""
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self._fd, view, offset)
+            offset, view = offset + count, view[count:]
+
+    def zero(self, offset: int, length: int) -> None:
+        """Zeroes that keep their space. Raises OSError."""
+        if not length or self._zero_at_once(offset, length):
+            return
+        for start in range(offset, offset + length, _CHUNK):
+            self.write(start, memoryview(_ZEROES)[: min(_CHUNK, offset + length - start)])
+
+    def _zero_at_once(self, offset: int, length: int) -> bool:
+        if self._device:
+            try:
+                fcntl.ioctl(self._fd, _BLKZEROOUT, struct.pack("QQ", offset, length))
+            except OSError:
+                return False
+            return True
+        mode = _FALLOC_ZERO_RANGE | _FALLOC_KEEP_SIZE
+        return bool(_libc.fallocate(self._fd, mode, offset, length) == 0)
+
+    def copy_from(self, fd: int, source: int, offset: int, length: int) -> None:
+        """Octets of another file, within the kernel where it can. Raises OSError."""
+        while length and self._copies:
+            try:
+                count = os.copy_file_range(fd, self._fd, length, source, offset)
+            except OSError as e:
+                if e.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                self._copies = False
+                break
+            if not count:
+                raise OSError(errno.EIO, "the log ends too early")
+            source, offset, length = source + count, offset + count, length - count
+        while length:
+            data = os.pread(fd, min(length, _CHUNK), source)
+            if not data:
+                raise OSError(errno.EIO, "the log ends too early")
+            self.write(offset, data)
+            source, offset, length = source + len(data), offset + len(data), length - len(data)
+
+    def sync(self) -> None:
+        """Raises OSError."""
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def _make(path: Path, size: int) -> None:
+    """A new image with all of its space; nothing is left where that fails."""
+    here = {"path": path, "host": socket.gethostname()}
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise errors.TargetSpace(**here, wanted=size, detail=e.strerror) from e
+        raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+    finally:
+        os.close(fd)

@@ -1,0 +1,126 @@
+"""The store's NBD side: a plugin of nbdkit, which speaks the protocol, TLS and sockets.
+
+Started by ``launch.start``. Whatever ends the primary's connection severs the store: it is told
+by ``close``, which nbdkit calls for every connection that was opened. The functions' names and
+arguments are those of nbdkit-python-plugin(3), API version 2.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+import nbdkit
+
+from remus_ha.disk.store.engine import Ack, EpochStore
+from remus_ha.disk.store.image import Image
+from remus_ha.disk.store.launch import Setup, say_ready, say_refusal
+from remus_ha.disk.store.server import StoreServer
+from remus_ha.exceptions import RemusError
+
+API_VERSION = 2
+
+
+class _Export:
+    """The one store of this process, once its threads may begin."""
+
+    setup: Setup
+    image: Image
+    store: EpochStore
+    server: StoreServer
+
+
+_this = _Export()
+
+
+def thread_model() -> int:
+    return int(nbdkit.THREAD_MODEL_PARALLEL)
+
+
+def config(key: str, value: str) -> None:
+    if key != "setup":
+        raise RuntimeError(f"no parameter {key}")
+    _this.setup = Setup.load(Path(value))
+
+
+def get_ready() -> None:
+    setup = _this.setup
+    try:
+        _this.image = Image.take(Path(setup.path), setup.size, known=setup.known)
+    except RemusError as e:
+        say_refusal(setup, e)
+        raise
+
+
+def after_fork() -> None:
+    """Threads do not outlive a fork: they begin here."""
+    setup = _this.setup
+    _this.store = EpochStore(
+        disk=setup.disk,
+        image=_this.image,
+        directory=Path(setup.directory),
+        ack=Ack(setup.ack),
+        limit=setup.limit,
+    )
+    _this.server = StoreServer(_this.store, Path(setup.socket), _end)
+    say_ready(setup)
+
+
+def _end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def open(readonly: bool) -> int:
+    return 1
+
+
+def close(handle: int) -> None:
+    _this.store.sever()
+    _this.server.severed()
+
+
+def get_size(handle: int) -> int:
+    return _this.store.size
+
+
+def can_write(handle: int) -> bool:
+    return True
+
+
+def can_flush(handle: int) -> bool:
+    return True
+
+
+def can_trim(handle: int) -> bool:
+    return True
+
+
+def can_zero(handle: int) -> bool:
+    return True
+
+
+def can_fua(handle: int) -> int:
+    return int(nbdkit.FUA_NATIVE)
+
+
+def can_multi_conn(handle: int) -> bool:
+    return True
+
+
+def pread(handle: int, buffer: bytearray, offset: int, flags: int) -> None:
+    buffer[:] = _this.store.read(offset, len(buffer))
+
+
+def pwrite(handle: int, buffer: bytes, offset: int, flags: int) -> None:
+    _this.store.write(offset, buffer)
+
+
+def zero(handle: int, count: int, offset: int, flags: int) -> None:
+    _this.store.zero(offset, count)
+
+
+def trim(handle: int, count: int, offset: int, flags: int) -> None:
+    _this.store.zero(offset, count)
+
+
+def flush(handle: int, flags: int) -> None:
+    """Nobody outside learns of a flush before its epoch is acknowledged: that makes it durable."""

@@ -1,0 +1,52 @@
+"""Who uses a file or a block device on this host, as far as dom0 can see."""
+
+import os
+from pathlib import Path
+
+_LOOPS = "/sys/block"
+
+
+def user_of(path: Path, proc: Path = Path("/proc")) -> str:
+    """A process that has it open, or a loop device on top of it; empty: nobody but this process."""
+    wanted = path.stat()
+    return _process_of(wanted, proc) or _loop_of(wanted)
+
+
+def _process_of(wanted: os.stat_result, proc: Path) -> str:
+    for process in proc.iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                holds = any(_same(fd, wanted) for fd in (process / "fd").iterdir())
+            except OSError:
+                continue  # it has ended, or is a process of the kernel
+            if holds:
+                return f"process {process.name}, {_name(process)}"
+    return ""
+
+
+def _same(link: Path, wanted: os.stat_result) -> bool:
+    try:
+        found = link.stat()
+    except OSError:
+        return False
+    if wanted.st_rdev:
+        return found.st_rdev == wanted.st_rdev
+    return (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "ended meanwhile"
+
+
+def _loop_of(wanted: os.stat_result) -> str:
+    for backing in Path(_LOOPS).glob("loop*/loop/backing_file"):
+        try:
+            found = os.stat(backing.read_text().strip())
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return f"/dev/{backing.parts[3]}"
+    return ""

@@ -1,0 +1,233 @@
+"""The epoch store on real files: what its image holds after any order of calls, and a death."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from remus_ha.disk.errors import StoreOrder, StorePoisoned, StoreSevered
+from remus_ha.disk.store.engine import Ack, EpochStore
+from remus_ha.disk.store.image import Image
+
+SIZE = 1 << 20
+Make = Callable[..., EpochStore]
+
+
+class Bed:
+    """One image, and the stores that are made on it one after the other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path, self.directory = directory / "disk.img", directory / "journal"
+        self.store: EpochStore | None = None
+        self.prepared: list[int] = []
+        self.thread: threading.Thread | None = None
+
+    def open(self, **options: object) -> EpochStore:
+        image = Image.take(self.path, SIZE, known=True)
+        store = EpochStore(disk="xvda", image=image, directory=self.directory, **options)  # type: ignore[arg-type]
+        store.prepared = self.prepared.append
+        self.store, self.thread = store, threading.Thread(target=self._prepare, args=(store,))
+        self.thread.start()
+        return store
+
+    def _prepare(self, store: EpochStore) -> None:
+        while store.prepare() is not None:
+            pass
+
+    def close(self) -> None:
+        if self.store is not None and self.thread is not None:
+            self.store.end()
+            self.thread.join()
+        self.store = None
+
+    def octets(self) -> bytes:
+        return self.path.read_bytes()
+
+    def await_prepared(self, n: int) -> None:
+        end = time.monotonic() + 10
+        while n not in self.prepared:
+            assert time.monotonic() < end, f"epoch {n} was never prepared"
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> "object":
+    made = Bed(tmp_path)
+    yield made
+    made.close()
+
+
+def begin(bed: Bed, **options: object) -> EpochStore:
+    """A store that is past its synchronisation: epoch 0 committed."""
+    store = bed.open(**options)
+    end_epoch(bed, store, 0)
+    return store
+
+
+def end_epoch(bed: Bed, store: EpochStore, n: int, *, commit: bool = True) -> None:
+    store.close(n)
+    bed.await_prepared(n)
+    if commit:
+        store.commit(n)
+
+
+def test_an_uncommitted_epoch_never_touches_the_image(bed: Bed) -> None:
+    store = begin(bed)
+    store.write(4096, b"a" * 512)
+    end_epoch(bed, store, 1)
+    store.write(4096, b"b" * 512)
+    end_epoch(bed, store, 2, commit=False)
+    store.write(8192, b"c" * 512)
+    assert store.read(4096, 512) == b"b" * 512
+    assert store.read(4096, 512, upto=1) == b"a" * 512
+    assert store.finish() == 1
+    assert bed.octets()[4096:8704] == b"a" * 512 + bytes(4096)
+
+
+def test_the_synchronisation_is_epoch_0(bed: Bed) -> None:
+    store = bed.open()
+    store.write(0, b"s" * 4096)
+    store.zero(2048, 1024)
+    end_epoch(bed, store, 0)
+    assert store.finish() == 0
+    assert bed.octets()[:4096] == b"s" * 2048 + bytes(1024) + b"s" * 1024
+
+
+@pytest.mark.parametrize("ack", list(Ack))
+def test_random_epochs_end_up_in_the_image(bed: Bed, ack: Ack) -> None:
+    rng = random.Random(7)
+    expected = bytearray(SIZE)
+    store = begin(bed, ack=ack)
+    for n in range(1, 20):
+        for _ in range(rng.randrange(40)):
+            offset = 512 * rng.randrange(SIZE // 512)
+            length = min(512 * rng.randint(1, 64), SIZE - offset)
+            if rng.random() < 0.2:
+                store.zero(offset, length)
+                expected[offset : offset + length] = bytes(length)
+            else:
+                data = rng.randbytes(length)
+                store.write(offset, data)
+                expected[offset : offset + length] = data
+            if rng.random() < 0.1:
+                assert store.read(offset, length) == expected[offset : offset + length]
+        end_epoch(bed, store, n)
+    assert store.finish() == 19
+    assert bed.octets() == bytes(expected)
+
+
+def test_a_dead_store_is_taken_up(bed: Bed, tmp_path: Path) -> None:
+    """A child dies by ``os._exit`` after commit(1), with epoch 2 prepared and 3 open."""
+    child = os.fork()
+    if child == 0:
+        # The applier must not get to epoch 1: a pin holds it back, then the process dies.
+        store = begin(bed)
+        pin = store.pinned()
+        pin.__enter__()
+        store.write(0, b"1" * 512)
+        end_epoch(bed, store, 1)
+        store.write(0, b"2" * 512)
+        end_epoch(bed, store, 2, commit=False)
+        store.write(0, b"3" * 512)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert bed.octets()[:512] == bytes(512)
+    store = bed.open(anew=False)
+    with pytest.raises(StoreSevered):
+        store.write(0, b"4" * 512)
+    store.commit(2)  # what the receiver had begun is rolled forward
+    assert store.finish() == 2
+    assert bed.octets()[:512] == b"2" * 512
+
+
+def test_a_dead_store_drops_what_was_not_committed(bed: Bed) -> None:
+    child = os.fork()
+    if child == 0:
+        store = begin(bed)
+        store.write(0, b"1" * 512)
+        end_epoch(bed, store, 1, commit=False)
+        os._exit(7)
+    os.waitpid(child, 0)
+    store = bed.open(anew=False)
+    assert store.finish() == 0
+    assert bed.octets()[:512] == bytes(512)
+    assert not list(bed.directory.glob("epoch-*"))
+
+
+def test_after_the_connection_is_lost_no_epoch_is_closed(bed: Bed) -> None:
+    store = begin(bed)
+    store.write(0, b"1" * 512)
+    store.sever()
+    with pytest.raises(StoreSevered):
+        store.write(512, b"1" * 512)
+    with pytest.raises(StoreSevered):
+        store.close(1)
+    assert store.finish() == 0
+
+
+def test_orders_out_of_turn_are_refused(bed: Bed) -> None:
+    store = begin(bed)
+    with pytest.raises(StoreOrder):
+        store.close(2)
+    with pytest.raises(StoreOrder):
+        store.commit(1)
+    end_epoch(bed, store, 1)
+    store.commit(1)  # again: it is committed already
+    with pytest.raises(StoreOrder):
+        store.commit(3)
+
+
+def test_a_write_outside_of_the_disk_is_refused(bed: Bed) -> None:
+    store = begin(bed)
+    with pytest.raises(ValueError, match="of a disk of"):
+        store.write(SIZE - 512, b"x" * 1024)
+
+
+def test_a_full_journal_makes_writes_wait(bed: Bed) -> None:
+    store = begin(bed, limit=64 << 10)
+    store.write(0, b"x" * (128 << 10))
+    written = threading.Event()
+
+    def write() -> None:
+        store.write(0, b"y" * 512)
+        written.set()
+
+    threading.Thread(target=write, daemon=True).start()
+    assert not written.wait(0.2)
+    end_epoch(bed, store, 1)
+    assert written.wait(10)
+
+
+def test_an_image_that_fails_poisons_the_store(bed: Bed) -> None:
+    store = begin(bed)
+    told: list[StorePoisoned] = []
+    store.failed = told.append
+    os.truncate(bed.path, SIZE)
+    store._image.copy_from = _fail  # type: ignore[assignment, method-assign]  # as a device fails
+    store.write(0, b"x" * 512)
+    end_epoch(bed, store, 1)
+    with pytest.raises(StorePoisoned):
+        store.finish()
+    with pytest.raises(StorePoisoned):
+        store.write(0, b"x")
+    assert len(told) == 1
+    assert store.status()["poisoned"]
+
+
+def _fail(*_: object) -> None:
+    raise OSError(5, "Input/output error")
+
+
+def test_a_writer_never_waits_for_an_apply(bed: Bed) -> None:
+    """With the applier held back, writes, closes and commits go on."""
+    store = begin(bed)
+    with store.pinned():
+        for n in range(1, 5):
+            store.write(n * 4096, bytes([n]) * 4096)
+            end_epoch(bed, store, n)
+        assert store.status()["applied"] < 1  # type: ignore[operator]
+    assert store.finish() == 4

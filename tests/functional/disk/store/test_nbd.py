@@ -1,0 +1,190 @@
+"""A store behind nbdkit, written to by QEMU's own NBD client, ordered about by its socket."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remus_ha.disk.store import launch
+from remus_ha.disk.store.launch import Setup, StoreRefused
+
+SIZE = 4 << 20
+
+
+class Store:
+    """A store's process and a receiver's connection to it."""
+
+    def __init__(self, directory: Path, *, known: bool = True) -> None:
+        self.directory, self.nbd = directory, directory / "nbd.sock"
+        self.image = directory / "disk.img"
+        self.setup = Setup(
+            disk="xvda",
+            path=str(self.image),
+            size=SIZE,
+            known=known,
+            directory=str(directory / "journal"),
+            socket=str(directory / "store.sock"),
+            ack="received",
+            limit=1 << 30,
+        )
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.nbd))
+            listener.listen()
+            self.pid = launch.start(
+                self.setup, directory / "setup.json", listener, directory / "log"
+            )
+        self.connect()
+
+    def connect(self) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(20)
+        self.socket.connect(self.setup.socket)
+        self.lines = self.socket.makefile("rb")
+
+    def order(self, verb: str, n: int = -1) -> None:
+        self.socket.sendall(json.dumps({"do": verb, "n": n}).encode() + b"\n")
+
+    def said(self, word: str) -> dict[str, Any]:
+        """The next thing said that is ``word``."""
+        while True:
+            line = self.lines.readline()
+            assert line, f"the store went away before it said {word}"
+            told: dict[str, Any] = json.loads(line)
+            if told["said"] == word:
+                return told
+
+    def end_epoch(self, n: int) -> None:
+        self.order("close", n)
+        assert self.said("closed")["n"] == n
+        assert self.said("prepared")["n"] == n
+
+    def end(self) -> None:
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+class Client:
+    """QEMU's NBD client, one connection, commands as qemu-io takes them."""
+
+    def __init__(self, nbd: Path) -> None:
+        command = ["qemu-io", "-f", "raw", f"nbd+unix:///?socket={nbd}"]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def do(self, command: str, answer: str) -> str:
+        """Give a command; the line that holds ``answer``."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        while True:
+            line = self.process.stdout.readline()
+            assert line, "qemu-io has ended"
+            if answer in line or "failed" in line:
+                return line
+
+    def write(self, offset: int, length: int, pattern: int) -> str:
+        return self.do(f"write -P {pattern} {offset} {length}", "wrote")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def client(store: Store) -> Iterator[Client]:
+    made = Client(store.nbd)
+    yield made
+    made.kill()
+
+
+def test_epochs_over_nbd(store: Store, client: Client) -> None:
+    assert "wrote" in client.write(0, 4096, 1)
+    store.end_epoch(0)
+    store.order("commit", 0)
+    store.said("committed")
+    assert "wrote" in client.write(0, 512, 2)
+    assert "wrote" in client.do("write -z 1024 1024", "wrote")
+    assert "discard" in client.do("discard 2048 1024", "discard")
+    store.end_epoch(1)
+    store.order("commit", 1)
+    store.said("committed")
+    assert "wrote" in client.write(512, 512, 3)
+    store.order("finish")
+    assert store.said("finished")["n"] == 1
+    want = b"\2" * 512 + b"\1" * 512 + bytes(2048) + b"\1" * 1024
+    assert store.image.read_bytes()[:4096] == want
+
+
+def test_a_lost_connection_is_told_and_closes_no_epoch(store: Store, client: Client) -> None:
+    assert "wrote" in client.write(0, 4096, 1)
+    client.kill()
+    store.said("severed")
+    store.order("close", 0)
+    told = store.said("failed")
+    assert told["error"]["code"] == "DISK-010"
+
+
+def test_after_a_cut_writes_fail(store: Store, client: Client) -> None:
+    assert "wrote" in client.write(0, 4096, 1)
+    store.end_epoch(0)
+    store.order("cut")
+    store.said("cut")
+    assert "failed" in client.write(0, 4096, 2)
+
+
+def test_a_new_receiver_finds_the_store_as_it_was(store: Store, client: Client) -> None:
+    assert "wrote" in client.write(0, 4096, 1)
+    store.end_epoch(0)
+    store.socket.close()
+    store.connect()
+    store.order("commit", 0)
+    assert store.said("committed")["n"] == 0
+    store.order("status")
+    status = store.said("status")
+    assert status["committed"] == 0
+    assert status["size"] == SIZE
+
+
+def test_quit_ends_the_process(store: Store) -> None:
+    end = os.pidfd_open(store.pid)
+    store.order("quit")
+    assert select.select([end], [], [], 10)[0], "the store did not end"
+    os.close(end)
+
+
+def test_a_foreign_image_is_refused_and_left_alone(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(b"precious" * (SIZE // 8))
+    with pytest.raises(StoreRefused, match="DISK-006"):
+        Store(tmp_path, known=False)
+    assert image.read_bytes()[:8] == b"precious"
+
+
+def test_an_image_in_use_is_refused(store: Store, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    os.link(store.image, second / "disk.img")
+    with pytest.raises(StoreRefused, match="DISK-003"):
+        Store(second)
