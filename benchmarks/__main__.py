@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import cuts, intervals, native, picture, report, slow
+from benchmarks import cuts, disks, intervals, native, picture, report, slow
 from benchmarks.bed import Bed
 from benchmarks.errors import AlreadyRunning, TookTooLong
 from benchmarks.rows import Row
@@ -36,6 +36,7 @@ class Part:
 
 PARTS = {
     "native": Part(lambda _bed, _rounds: native.rows(), 240, needs_lab=False),
+    "disks": Part(lambda _bed, rounds: disks.rows(rounds), 120, rounds=3, needs_lab=False),
     "steady": Part(intervals.steady, 240, rounds=2),
     "shortest": Part(intervals.shortest, 240, rounds=1),
     "slow": Part(slow.slow, 330),

@@ -47,6 +47,11 @@ class Ward:
         return [sys.executable, "-m", self.module, *self.arguments, *flags]
 
 
+def parse_held(text: str) -> tuple[int, ...]:
+    """The descriptors of ``--held``."""
+    return tuple(int(fd) for fd in text.split(",") if fd)
+
+
 class Caretaker:
     """Runs and restarts one ward until it ends on purpose."""
 

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import struct
 import tempfile
 from pathlib import Path
@@ -26,7 +27,9 @@ def directory(role: str, uuid: str) -> Path:
 def forget(role: str, uuid: str) -> None:
     """Remove everything of a session but its result."""
     for path in directory(role, uuid).iterdir():
-        if path.name != "result.json":
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != "result.json":
             path.unlink(missing_ok=True)
 
 

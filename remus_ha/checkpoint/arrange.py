@@ -13,16 +13,22 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
 
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
-from remus_ha.checkpoint.session import Session, SessionVif, ends_of, restarts
+from remus_ha.checkpoint.session import Session, SessionDisk, SessionVif, ends_of, restarts
+from remus_ha.disk import tls
+from remus_ha.disk.identity import identity_of
+from remus_ha.disk.records import remember
+from remus_ha.disk.spec import DiskSpec
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
 from remus_ha.hypervisor.base import Guest, Vif
 from remus_ha.hypervisor.xen import xlconfig
+from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.netbuf.precheck import vif_obstacles
 from remus_ha.receive.request import Reply, Request, VifSpec, parse_refusals, parse_reply, to_line
@@ -32,6 +38,7 @@ from remus_ha.witness.errors import WitnessMissing
 from remus_ha.witness.load import open_witness
 
 WITNESS_S = 5.0
+JOURNAL_LIMIT = 1 << 30  # octets that a disk's store may set aside before it slows the guest down
 RECEIVER_S = 100.0
 CHECK = "--check"  # the receiver only looks
 SKEW_S = 1.0
@@ -71,6 +78,11 @@ class Wish:
     witness: str | None = None
     witness_entry: str = ""
     netbuf_entry: str = ""
+    disk_entry: str = ""
+    disk_map: tuple[tuple[str, str], ...] = ()  # path here, path on the backup
+    disk_overwrite: bool = False
+    disk_ack: str = "received"
+    disk_rate: int = 0  # octets a second of the synchronisation
 
     def refuse_unforced(self) -> None:
         """Raises NeedsForce, WitnessMissing."""
@@ -92,6 +104,16 @@ def own_script(vif: Vif) -> str:
     return record.original if record else vif.script
 
 
+def mapped(path: str, rules: tuple[tuple[str, str], ...]) -> str:
+    """Where a disk's image lies on the backup: the longest rule that is its path, or above it."""
+    for here, there in sorted(rules, key=lambda rule: -len(rule[0])):
+        if path == here:
+            return there
+        if path.startswith(here.rstrip("/") + "/"):
+            return there.rstrip("/") + path[len(here.rstrip("/")) :]
+    return path
+
+
 # What stands for the backup's reply where there is no backup (--blackhole).
 NOWHERE = Reply("", 0, 0, "", "blackhole", "", wall_clock_s=0.0)
 
@@ -104,6 +126,10 @@ class Arrangement:
         wish.refuse_unforced()
         self.xen = XenDriver()
         self.guest: Guest = self.xen.find(wish.domain)
+        self._disks: list[ServedDisk] = []
+        if wish.replicate_disks and not wish.blackhole:
+            self._disks = self.xen.disks(self.guest)
+        self._disk_ends: tls.Ends | None = None
         self.warnings: list[str] = []
         self._receiver: subprocess.Popen[bytes] | None = None
 
@@ -170,10 +196,6 @@ class Arrangement:
 
     def request(self, own: Credentials) -> Request:
         guest, wish = self.guest, self.wish
-        config = copy.deepcopy(guest.config)
-        config["c_info"].pop("domid", None)
-        for nic, vif in zip(config.get("nics", []), guest.vifs, strict=True):
-            nic["script"] = own_script(vif)
         return Request(
             session=secrets.token_hex(16),
             guest_uuid=guest.uuid,
@@ -181,7 +203,7 @@ class Arrangement:
             memory_kib=guest.memory_kib,
             vcpus=guest.vcpus,
             kind=guest.kind,
-            config=config,
+            config=self._config(wish.disk_map),
             vifs=tuple(VifSpec(v.devid, v.mac, v.bridge, own_script(v)) for v in guest.vifs),
             primary_host=socket.gethostname(),
             primary_nonce=rundir.identity(guest.uuid),
@@ -191,7 +213,42 @@ class Arrangement:
             detect_ms=wish.detect_ms,
             certificate=base64.b64encode(own.certificate).decode(),
             wall_clock_s=time.time(),
+            disks=self._disk_specs(),
+            disk_end=self._disk_end(),
         )
+
+    def _config(self, disk_map: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+        """libxl's configuration as a host may start the guest from it."""
+        config = copy.deepcopy(self.guest.config)
+        config["c_info"].pop("domid", None)
+        for nic, vif in zip(config.get("nics", []), self.guest.vifs, strict=True):
+            nic["script"] = own_script(vif)
+        for disk in config.get("disks", []):
+            if disk.get("pdev_path"):
+                disk["pdev_path"] = mapped(disk["pdev_path"], disk_map)
+        return config
+
+    def _disk_specs(self) -> tuple[DiskSpec, ...]:
+        wish = self.wish
+        return tuple(
+            DiskSpec(
+                vdev=disk.vdev,
+                path=mapped(disk.path, wish.disk_map),
+                size=disk.size,
+                ack=wish.disk_ack,
+                identity=identity_of(Path(disk.path)),
+                overwrite=wish.disk_overwrite,
+                limit=JOURNAL_LIMIT,
+            )
+            for disk in self._disks
+        )
+
+    def _disk_end(self) -> dict[str, str]:
+        """The backup's certificate for the disks' connections."""
+        if not self._disks:
+            return {}
+        self._disk_ends = tls.create()
+        return asdict(self._disk_ends.server)
 
     def backup_obstacles(self) -> list[RemusError]:
         """Every reason of the backup's why it could not take the guest; nothing is started there.
@@ -219,8 +276,15 @@ class Arrangement:
         session.save()
         save_key(own, rundir.directory("primary", session.uuid) / "key")
         (rundir.directory("primary", session.uuid) / "result.json").unlink(missing_ok=True)
+        self._prepare_disks(session.uuid)
         self._start_guardian(session.uuid)
         return session
+
+    def _prepare_disks(self, uuid: str) -> None:
+        if self._disk_ends is not None:
+            self._disk_ends.client.save(rundir.directory("primary", uuid) / "tls", "client")
+        for disk in self._disks:
+            remember(uuid, disk.vdev, disk.path)
 
     def command(self, *more: str) -> list[str]:
         """The command that starts the receiver, as ``xl remus`` builds it."""
@@ -275,7 +339,13 @@ class Arrangement:
             detect_ms=wish.detect_ms,
             **ends_of(guest.config),
             vifs=tuple(SessionVif(v.devid, v.name, v.mac, v.bridge, v.script) for v in guest.vifs),
-            config=request.config,
+            disks=tuple(
+                SessionDisk(d.vdev, d.path, d.node, d.size, port)
+                for d, port in zip(self._disks, reply.disk_ports, strict=True)
+            ),
+            disk_entry=wish.disk_entry,
+            disk_rate=wish.disk_rate,
+            config=self._config(()),
             product_version="",
         )
 

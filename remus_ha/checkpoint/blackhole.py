@@ -35,6 +35,9 @@ class Blackhole:
     def mark(self, n: int, offset: int) -> None:
         self._loop.after(0.0, lambda: self._on_ack(n))
 
+    def close_disks(self, n: int) -> None:
+        """There are no disks to close: nobody has a copy of them."""
+
     def beat(self, n: int, phase: Phase) -> None:
         """Nobody listens."""
 

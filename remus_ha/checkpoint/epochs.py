@@ -4,9 +4,9 @@ Rules of this file: no fork, no message bus, no database, no logging above debug
 that can be avoided; two netlink sends per epoch. Page octets never pass through it: the save
 helper writes them into a pipe and ``splice`` moves them on.
 
-The order within an epoch is what output commit rests on (design §3): suspend, BUFFER, copy into
-the pipe, resume, mark; and the next suspend only after this epoch's acknowledgement, because a
-plug has room for exactly one unacknowledged epoch.
+The order within an epoch is what output commit rests on (design §3): suspend, BUFFER and the end
+of the epoch on the disks, copy into the pipe, resume, mark; and the next suspend only after this
+epoch's acknowledgement, because a plug has room for exactly one unacknowledged epoch.
 """
 
 import time
@@ -49,12 +49,20 @@ class Buffer(Protocol):
     def commit(self) -> None: ...
 
 
+class DiskEpochs(Protocol):
+    """The guest's replicated disks (``remus_ha.checkpoint.disks``)."""
+
+    def close(self, n: int) -> None: ...
+    def closed(self, n: int) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """All in seconds."""
 
     suspend_s: float
     copy_s: float
+    close_s: float
 
 
 @dataclass(slots=True)
@@ -86,6 +94,7 @@ class Epochs:
         stream: MemoryStream,
         outflow: Outflow,
         buffer: Buffer,
+        disks: DiskEpochs,
         pace: Pace,
         timing: Timing,
         mark: Callable[[int, int], None],
@@ -93,6 +102,7 @@ class Epochs:
     ) -> None:
         self._loop, self._domain, self._stream = loop, domain, stream
         self._outflow, self._buffer, self.pace = outflow, buffer, pace
+        self._disks = disks
         self._timing, self._mark, self._killpoint = timing, mark, killpoint
         self._asked: list[Ask] = []
         self._trouble: Trouble | None = None
@@ -143,9 +153,10 @@ class Epochs:
         """Until something is wrong. Raises Trouble, SaveFailed and the buffer's errors."""
         self._outflow.go()
         self._wait_for_ask(Ask.SUSPEND, None)
-        self.before_first_suspend()
         while True:
             self._settle()
+            if self.marked < 0:
+                self.before_first_suspend()
             self._suspend()
             self._cut()
             self._copy()
@@ -214,9 +225,13 @@ class Epochs:
             raise Trouble(f"the guest did not suspend within {self._timing.suspend_s:.1f} s")
 
     def _cut(self) -> None:
-        """From here on what the guest sends belongs to the next epoch."""
+        """From here on what the guest sends belongs to the next epoch.
+
+        What it writes does once the backup has said so; that takes no longer than the copy.
+        """
         self._killpoint.at("s")
         self._buffer.postsuspend()
+        self._disks.close(self.sample.n)
         self._killpoint.at("s2")
 
     def _copy(self) -> None:
@@ -233,6 +248,9 @@ class Epochs:
 
     def _resume(self) -> None:
         self._killpoint.at("r")
+        n = self.sample.n
+        if not self._wait(lambda: self._disks.closed(n), time.monotonic() + self._timing.close_s):
+            raise Trouble(f"epoch {n} could not be closed on the disks")
         self._buffer.preresume()
         self._down = False
         self._domain.resume_now()

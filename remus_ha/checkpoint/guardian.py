@@ -9,6 +9,7 @@ import sys
 
 from remus_ha import rundir
 from remus_ha.caretaker import Caretaker, Ward
+from remus_ha.checkpoint import quiesced
 from remus_ha.checkpoint.session import Session
 from remus_ha.hypervisor.xen import paths
 from remus_ha.hypervisor.xen.domain import XenDomain
@@ -30,6 +31,8 @@ def main() -> int:
         domain = XenDomain(session.domid, paths.running_version(), watch=False)
         try:
             domain.resume()
+            if quiesced.paused_by_us(args.uuid):
+                quiesced.go_on(args.uuid, domain)
         finally:
             domain.close()
 

@@ -19,6 +19,8 @@ from remus_ha.stream.data import connect_data
 from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
     Ack,
+    CloseDisks,
+    DisksClosed,
     Epoch,
     Error,
     Frame,
@@ -55,9 +57,11 @@ class Peer:
         detect_s: float,
         on_ack: Callable[[int], None],
         on_trouble: Callable[[Trouble], None],
+        on_disks_closed: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._loop, self._session, self._detect_s = loop, session, detect_s
         self._on_ack, self._on_trouble = on_ack, on_trouble
+        self._on_disks_closed = on_disks_closed
         self._channel: ControlChannel | None = None
         self.data: socket.socket | None = None
         self.heard_at = 0.0
@@ -121,6 +125,8 @@ class Peer:
         match frame:
             case Ack(n=n):
                 self._on_ack(n)
+            case DisksClosed(n=n):
+                self._on_disks_closed(n)
             case HeartbeatReply(sent_ns=sent_ns):
                 self.round_trip_s = (time.monotonic_ns() - sent_ns) / 1e9
             case Error(error_code=code, text=text):
@@ -135,6 +141,9 @@ class Peer:
 
     def mark(self, n: int, offset: int) -> None:
         self.send(Epoch(self._session, n, offset))
+
+    def close_disks(self, n: int) -> None:
+        self.send(CloseDisks(self._session, n))
 
     def beat(self, n: int, phase: Phase) -> None:
         self.send(Heartbeat(self._session, max(0, n), phase, time.monotonic_ns()))

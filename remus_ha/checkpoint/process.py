@@ -12,11 +12,13 @@ from typing import Any
 from remus_ha import rundir
 from remus_ha.caretaker import CareLink
 from remus_ha.checkpoint.blackhole import Blackhole
+from remus_ha.checkpoint.disks import Disks
 from remus_ha.checkpoint.epochs import Epochs, Timing, Trouble
 from remus_ha.checkpoint.figures import Figures
 from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.checkpoint.peer import Peer, Where
+from remus_ha.checkpoint.quiesced import quiesced
 from remus_ha.checkpoint.session import Session, restarts
 from remus_ha.control_socket import ControlSocket
 from remus_ha.core import primary
@@ -27,6 +29,7 @@ from remus_ha.core.states import PRIMARY
 from remus_ha.core.table import Machine
 from remus_ha.core.witness import Ledger
 from remus_ha.deciding import Decider
+from remus_ha.disk.base import DiskDriver, Mirrored, Stores
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hotplug import records
@@ -38,6 +41,7 @@ from remus_ha.hypervisor.xen.monitor import is_minded
 from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.journal import Journal
 from remus_ha.kept import Kept
+from remus_ha.loading import load
 from remus_ha.loop import Loop
 from remus_ha.netbuf.base import NetbufDriver
 from remus_ha.netbuf.modes import Mode
@@ -106,6 +110,12 @@ class Primary:
         self._reason = StopReason.ABORTED
         self._detect_s = session.detect_ms / 1e3
         self._peer = self._new_peer()
+        self._disks = Disks(
+            self._loop,
+            self._new_disk_driver if session.disks else None,
+            lost=lambda e: self._on_trouble(Trouble(str(e))),
+            log=self.journal,
+        )
         me = Identity(session.host, session.nonce)
         peer = Identity(session.peer_host, session.peer_nonce)
         self._decider: Decider[State, Event, Facts, Action] = Decider(
@@ -141,7 +151,20 @@ class Primary:
             detect_s=self._detect_s,
             on_ack=self._on_ack,
             on_trouble=self._on_trouble,
+            on_disks_closed=self._on_disks_closed,
         )
+
+    def _new_disk_driver(self) -> DiskDriver:
+        s = self._session
+        driver: DiskDriver = load(s.disk_entry)(
+            domid=s.domid,
+            disks=[Mirrored(d.vdev, d.node, d.size, d.port) for d in s.disks],
+            stores=Stores(s.peer_address, rundir.directory("primary", s.uuid) / "tls", s.disk_rate),
+            close_there=self._peer.close_disks,
+            quiesce=lambda: quiesced(s.uuid, lambda: self._xen.control(s.domid, watch=False)),
+            log=self.journal,
+        )
+        return driver
 
     def _deeds(self) -> dict[str, Callable[[], None]]:
         return {
@@ -171,6 +194,8 @@ class Primary:
         self._loop.watch(self._domain.fileno(), self._on_domain)
         self._loop.watch(self._link.fileno(), self._on_link)
         self._loop.every(min(0.25, self._detect_s / 8), self._tick)
+        if self._resumes:
+            self._disks.clear()
         self._decider.feed(Event.RESTART if self._resumes else Event.START)
         self._on_domain(0)
         while not self._is_over():
@@ -184,7 +209,8 @@ class Primary:
     def _is_over(self) -> bool:
         """Nothing is left to do, and the guest is not about to suspend with nobody there."""
         over = self._decider.state in _FINAL
-        return over and (not self._late_suspend or time.monotonic() > self._late_until)
+        done = not self._late_suspend or time.monotonic() > self._late_until
+        return over and done and self._disks.is_free
 
     def _finish(self) -> State:
         state = self._decider.state
@@ -289,11 +315,13 @@ class Primary:
         self._outflow.close_write_end()
         self._watch_savers()
         try:
+            self._disks.begin()
             self._epochs = self._new_epochs(stream, self._outflow)
             self._loop.watch(stream.fileno(), self._epochs.on_stream)
             self._epochs.run()
         finally:
             # First of all: the rest may take a while.
+            self._disks.free()
             if self._domain.resume() and self._epochs is not None:
                 self._epochs.asking = False
             self._loop.forget(stream.fileno())
@@ -308,8 +336,11 @@ class Primary:
             stream=stream,
             outflow=outflow,
             buffer=self._buffer,
+            disks=self._disks,
             pace=Pace(self._session.interval_ms * 1_000_000),
-            timing=Timing(suspend_s=max(5.0, 5 * self._detect_s), copy_s=_COPY_S),
+            timing=Timing(
+                suspend_s=max(5.0, 5 * self._detect_s), copy_s=_COPY_S, close_s=self._detect_s
+            ),
             mark=self._peer.mark,
             killpoint=self._killpoint,
         )
@@ -351,6 +382,9 @@ class Primary:
             self._decider.feed(Event.FIRST_ACK)
         else:
             self._decider.feed(Event.ACK, outstanding=True)
+
+    def _on_disks_closed(self, n: int) -> None:
+        self._disks.on_closed(n)
 
     def _on_trouble(self, trouble: Trouble) -> None:
         if self._epochs is not None:
@@ -440,7 +474,7 @@ class Primary:
     def _may_suspend(self) -> bool:
         """Whether the next epoch may begin: it is a pair, and nobody else may be saving."""
         epochs = self._epochs
-        if epochs is None or time.monotonic() < self._clear_at:
+        if epochs is None or time.monotonic() < self._clear_at or not self._disks.synced:
             return False
         return epochs.marked < 0 or self._decider.state is State.PROTECTED
 
@@ -554,6 +588,7 @@ class Primary:
             "sent_octets": self._outflow.moved if self._outflow else 0,
             "figures": self._figures.summary(),
             "vifs": self._vif_stats(),
+            "disks": self._disks.status(),
             "pid": os.getpid(),
             "events": self.journal.after(after),
         }

@@ -39,6 +39,17 @@ class SessionVif:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionDisk:
+    """One replicated disk; ``size`` is octets, ``port`` its store's, ``node`` QEMU's."""
+
+    vdev: str
+    path: str
+    node: str
+    size: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One session of one guest, as seen from the primary."""
 
@@ -64,6 +75,9 @@ class Session:
     on_reboot: str
     on_crash: str
     vifs: tuple[SessionVif, ...]
+    disks: tuple[SessionDisk, ...]
+    disk_entry: str  # import path of the disks' driver
+    disk_rate: int  # octets a second of their synchronisation; 0: no bound
     config: dict[str, Any]
     product_version: str
 
@@ -78,6 +92,7 @@ class Session:
         fields = rundir.read_json(rundir.directory("primary", uuid) / "session.json")
         try:
             fields["vifs"] = tuple(SessionVif(**vif) for vif in fields["vifs"])
+            fields["disks"] = tuple(SessionDisk(**disk) for disk in fields["disks"])
             return cls(**fields)
         except (TypeError, KeyError) as e:
             raise SessionMissing(uuid=uuid) from e

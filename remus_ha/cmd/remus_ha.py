@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from remus_ha.exceptions import RemusError
 
-COMMANDS = ("protect", "unprotect", "status", "check", "cleanup", "fenced", "witness", "receive")
+COMMANDS = (
+    "protect",
+    "unprotect",
+    "status",
+    "check",
+    "cleanup",
+    "fenced",
+    "disk",
+    "witness",
+    "receive",
+)
 EPILOG = """\
 examples:
   remus-ha witness init etcd://10.0.0.9:2379

@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,9 @@ def line(status: dict[str, Any]) -> str:
     pause = f.get("pause_ms", {}).get("median", 0.0)
     backlog = sum(v["backlog_octets"] for v in status.get("vifs", ()))
     drops = sum(v["drops"] for v in status.get("vifs", ()))
+    syncing = _syncing(status.get("disks", ()))
+    if syncing:
+        return f"{status['name']}: {status['state']}  {syncing}"
     return (
         f"{status['name']}: {status['state']}  epoch {status.get('acked', -1)}"
         f"  {f.get('checkpoints_per_s', 0.0):.1f}/s  pause {pause:.1f} ms"
@@ -117,3 +121,15 @@ def line(status: dict[str, Any]) -> str:
         f"  lag {f.get('ack_ms', {}).get('median', 0.0):.1f} ms"
         f"  held {backlog} B" + (f"  DROPS {drops}" if drops else "")
     )
+
+
+def _syncing(disks: Sequence[dict[str, Any]]) -> str:
+    """How far the disks' synchronisation is; empty when they are mirrored."""
+    if not any(disk["stage"] == "syncing" for disk in disks):
+        return ""
+    done = sum(disk["synced_octets"] for disk in disks)
+    whole = sum(disk["sync_octets"] for disk in disks)
+    rate = sum(disk["octets_per_s"] for disk in disks)
+    left = f"{(whole - done) / rate:.0f} s left" if rate else "stalled"
+    share = 100 * done // whole if whole else 0
+    return f"disks {share} % of {whole / (1 << 20):.0f} MiB, {rate / (1 << 20):.1f} MiB/s, {left}"

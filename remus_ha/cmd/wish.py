@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from remus_ha.checkpoint.arrange import Wish
+from remus_ha.disk.store.engine import Ack
 from remus_ha.exceptions import RemusError
 from remus_ha.loading import entry_point
 from remus_ha.witness.load import driver_name
@@ -60,6 +61,33 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("-n", "--no-net", action="store_true", help="don't buffer output (unsafe)")
     p.add_argument("-d", "--no-disk", action="store_true", help="don't replicate disks (unsafe)")
     p.add_argument(
+        "--disk-map",
+        type=_mapping,
+        action="append",
+        default=[],
+        metavar="HERE=THERE",
+        help="where an image, or a directory of images, lies on the backup (may be repeated)",
+    )
+    p.add_argument(
+        "--disk-overwrite",
+        action="store_true",
+        help="overwrite images on the backup that are not known to be this guest's",
+    )
+    p.add_argument(
+        "--disk-ack",
+        choices=[ack.value for ack in Ack],
+        default=Ack.RECEIVED.value,
+        help="durable: an acknowledged epoch outlives a power cut of the backup as well"
+        " (default received)",
+    )
+    p.add_argument(
+        "--disk-rate",
+        type=_rate,
+        default=0,
+        metavar="MIB_S",
+        help="bound the synchronisation of each disk (default 0: no bound)",
+    )
+    p.add_argument(
         "-b", "--blackhole", action="store_true", help="checkpoint into nothing (unsafe)"
     )
 
@@ -81,6 +109,11 @@ def wish_of(args: argparse.Namespace) -> Wish:
         witness=witness,
         witness_entry=entry_point("remus_ha.witness", driver_name(witness)) if witness else "",
         netbuf_entry=entry_point("remus_ha.netbuf", "plug") if buffer else UNBUFFERED,
+        disk_entry=entry_point("remus_ha.disk", "qemu"),
+        disk_map=tuple(args.disk_map),
+        disk_overwrite=args.disk_overwrite,
+        disk_ack=args.disk_ack,
+        disk_rate=args.disk_rate << 20,
     )
 
 
@@ -88,4 +121,18 @@ def _milliseconds(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 3_600_000:
         raise argparse.ArgumentTypeError("a number of milliseconds from 0 to 3600000")
+    return value
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    here, _, there = text.partition("=")
+    if not here.startswith("/") or not there.startswith("/"):
+        raise argparse.ArgumentTypeError("two absolute paths, as in /images=/srv/replicas")
+    return here, there
+
+
+def _rate(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError("a number of MiB/s from 0 to 1000000")
     return value

@@ -60,6 +60,12 @@ class SharedDisk(DiskError):
     )
 
 
+class DiskNotThere(DiskError):
+    code = "DISK-017"
+    cause = "{path}, disk {vdev} of the guest, is not replicated and does not exist on {host}"
+    remedy = "Put it there, or map the path with '--disk-map'; a cdrom may be ejected instead."
+
+
 class StorePoisoned(DiskError):
     code = "DISK-009"
     cause = "the store of {disk} can no longer be trusted: {detail}"

@@ -42,6 +42,7 @@ class Disk:
     path: str
     writable: bool
     cdrom: bool
+    format: str  # of the image: raw, qcow2, …
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,10 +49,19 @@ class Passthrough(HypervisorError):
     remedy = "Detach the devices ('xl pci-detach'), then protect the guest."
 
 
-class WritableDisk(HypervisorError):
+class DiskNotInQemu(HypervisorError):
     code = "XEN-008"
-    cause = "'{name}' has writable disks ({disks}) and disk replication is not available"
-    remedy = "Protect it with '-F -d' if its disks may be lost or differ after a failover."
+    cause = "disk {vdev} of '{name}' is not served by a QEMU, so it cannot be mirrored"
+    remedy = (
+        "Say 'backendtype=qdisk' in its configuration and start it anew, or protect it with"
+        " '-F -d' if its disks may be lost or differ after a failover."
+    )
+
+
+class DiskFormat(HypervisorError):
+    code = "XEN-022"
+    cause = "disk {vdev} of '{name}' has format {format}; only raw disks can be replicated yet"
+    remedy = "Convert it ('qemu-img convert -O raw'), or protect the guest with '-F -d'."
 
 
 class BackendDomain(HypervisorError):

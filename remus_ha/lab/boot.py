@@ -30,7 +30,10 @@ def wait_ready(hosts: Sequence[Host], timeout_s: float = 120.0) -> None:
 
 
 def wait_awake(hosts: Sequence[Host], timeout_s: float = 60.0) -> None:
-    """Until thawed hosts have an ssh connection and the present time. SshFailed, TimedOut."""
+    """Until thawed hosts have an ssh connection, the present time and their data disk on /srv.
+
+    Raises SshFailed, TimedOut, RemoteFailed.
+    """
     deadline = time.monotonic() + timeout_s
     connecting = [(host, host.shell.start_connecting()) for host in hosts]
     for host, child in connecting:

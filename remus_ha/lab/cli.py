@@ -13,7 +13,7 @@ from remus_ha.exceptions import RemusError
 from remus_ha.lab.cluster import Lab
 from remus_ha.lab.plan import link_of
 from remus_ha.lab.qemu import Machine
-from remus_ha.lab.xlconfig import INITRD, KERNEL, GuestSpec
+from remus_ha.lab.xlconfig import INITRD, KERNEL, DiskSpec, GuestSpec, plain_disks
 
 _EXAMPLES = """examples:
   remus-lab up                          two Xen hosts, a and b, and the witness
@@ -27,7 +27,7 @@ Verb = Callable[[Lab, argparse.Namespace], None]
 
 
 def _up(lab: Lab, args: argparse.Namespace) -> None:
-    lab.up(args.hosts, Machine(args.memory, args.dom0_memory))
+    lab.up(args.hosts, Machine(args.memory, args.dom0_memory, args.data_disk))
 
 
 def _down(lab: Lab, args: argparse.Namespace) -> None:
@@ -103,12 +103,14 @@ def _witness(lab: Lab, args: argparse.Namespace) -> None:
     {"start": lab.witness.start, "stop": lab.witness.stop, "wipe": lab.witness.wipe}[args.verb]()
 
 
-def _guest_create(lab: Lab, args: argparse.Namespace) -> None:
-    spec = GuestSpec(
+def guest_spec(args: argparse.Namespace) -> GuestSpec:
+    """What ``guest create`` asks for. BadValue."""
+    return GuestSpec(
         name=args.name,
         memory_mib=args.memory,
         vcpus=args.vcpus,
         vifs=args.vifs,
+        disks=plain_disks(args.disks, args.disk_mib),
         kernel=args.kernel,
         initrd=args.initrd,
         stock_scripts=args.stock_scripts,
@@ -116,6 +118,10 @@ def _guest_create(lab: Lab, args: argparse.Namespace) -> None:
         dirty_mib=args.working_set,
         options=args.options,
     )
+
+
+def _guest_create(lab: Lab, args: argparse.Namespace) -> None:
+    spec = guest_spec(args)
     with lab.progress.step(f"create guest {spec.name} on {args.host}"):
         plan = lab.guests.create(spec, args.host, wait=not args.no_wait)
     for vif in range(plan.vifs):
@@ -186,6 +192,7 @@ def _add_lab(verbs: _Parsers) -> None:
     size = Machine()
     up.add_argument("--memory", type=int, default=size.memory_mib, metavar="MIB", help="per host")
     up.add_argument("--dom0-memory", type=int, default=size.dom0_mib, metavar="MIB", help="of it")
+    up.add_argument("--data-disk", type=int, default=size.data_mib, metavar="MIB", help="for /srv")
     verbs.add("down", _down, "stop and remove everything", "remus-lab down")
     status = verbs.add("status", _status, "show hosts, links, witness", "remus-lab status --json")
     status.add_argument("--json", action="store_true", help="for programs")
@@ -197,7 +204,7 @@ def _add_lab(verbs: _Parsers) -> None:
 
 def _add_accidents(verbs: _Parsers) -> None:
     verbs.on_host("cut", _cut, "take a host's power away", "remus-lab cut a")
-    verbs.on_host("boot", _boot, "power a cut host on, on a fresh disk", "remus-lab boot a")
+    verbs.on_host("boot", _boot, "power a cut host on; only /srv is as it was", "remus-lab boot a")
     verbs.on_host("hang", _hang, "freeze a host", "remus-lab hang a")
     verbs.on_host("unhang", _unhang, "let a frozen host go on", "remus-lab unhang a")
     verbs.on_link("unplug", _unplug, "pull a cable", "remus-lab unplug a repl")
@@ -222,6 +229,8 @@ def _add_guest(verbs: _Parsers) -> None:
         ("--memory", int, spec.memory_mib, "MiB"),
         ("--vcpus", int, spec.vcpus, "virtual processors"),
         ("--vifs", int, spec.vifs, "network cards"),
+        ("--disks", int, 0, "disks, and the program that writes to them"),
+        ("--disk-mib", int, DiskSpec("xvda").size_mib, "size of each disk"),
         ("--kernel", str, KERNEL, "a file here or on the host"),
         ("--initrd", str, INITRD, "a file here or on the host"),
         ("--dirty", int, spec.dirty_kib_s, "KiB of memory dirtied a second"),

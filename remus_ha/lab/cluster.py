@@ -279,7 +279,10 @@ class Lab:
         self.host(host).cut()
 
     def boot(self, host: str) -> None:
-        """Power a cut host on again, on a fresh disk, with what was pushed before."""
+        """Power a cut host on again, with what was pushed before.
+
+        Its disk is fresh; its data disk, /srv, is as it was left.
+        """
         with self._locked():
             target = self.host(host)
             if target.running:

@@ -10,6 +10,8 @@ LEDGER_PORT = 7777
 CONTROL_PORT = 7778
 HELLO_PORT = 7779
 CHATTER_PORT = 7780
+# UDP as well, like HELLO_PORT, which guests only send to; the disk program passes hellos over.
+DISKS_PORT = 7779
 _TRIES = 5
 
 

@@ -119,3 +119,11 @@ class SshFailed(LabError):
     code = "LAB-18"
     cause = "host '{host}' runs, but ssh to it fails: {output}"
     remedy = "Is its mgmt cable in? Look at {console}, then 'remus-lab cut {host}' and boot it."
+
+
+class DisksRefused(LabError):
+    """The guest's disk program answered with an error word."""
+
+    code = "LAB-19"
+    cause = "the guest's disk program refused '{command}': {word}"
+    remedy = "'stat' tells what it does (Guests.disks); its console tells why a disk is not there."

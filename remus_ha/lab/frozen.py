@@ -2,7 +2,8 @@
 
 A host that starts from its frozen state is there in about a second, with its programs already
 in memory. The cold boot that makes the state happens once per image and shape of the lab, in a
-namespace of its own.
+namespace of its own. Data disks are no part of it: a frozen host has seen one of the same size and
+never mounted it, so that it may wake beside any other.
 """
 
 import shutil
@@ -25,9 +26,12 @@ from remus_ha.lab.run import run
 _KEPT = 3
 # what tests and users start first; its pages are in memory from then on
 _WARM_UP = (
-    "python3 -c 'import xen.lowlevel.xc, xen.lowlevel.xs, pyroute2, etcd3gw, stevedore, ssl, "
+    "python3 -c 'import xen.lowlevel.xc, xen.lowlevel.xs, pyroute2, stevedore, ssl, "
     "asyncio, cryptography.x509, importlib.metadata'; "
     "cat /lab/vmlinux /lab/guest.img /usr/lib/xen-*/bin/libxl-save-helper >/dev/null; "
+    "cat /usr/libexec/xen-qemu-system-i386 >/dev/null; "
+    "/usr/libexec/xen-qemu-system-i386 --version >/dev/null; "
+    "nbdkit python --dump-plugin >/dev/null; "
     "xl list >/dev/null; ssh localhost true; tcpdump --version >/dev/null 2>&1; "
     "tc qdisc show >/dev/null; xenstore-ls >/dev/null; busybox true; sync"
 )
@@ -74,7 +78,7 @@ def _words(hosts: Sequence[HostPlan], machine: Machine, images: Images) -> list[
         for host in hosts
         for word in command(host, names, machine, images, files, console_fd=0)
     ]
-    return words + [outside_mac(link) for link in Link]
+    return [*words, f"data disk {machine.data_mib}", *(outside_mac(link) for link in Link)]
 
 
 def _freeze(place: Path, plans: Sequence[HostPlan], machine: Machine, images: Images) -> None:
@@ -105,5 +109,6 @@ def _freeze(place: Path, plans: Sequence[HostPlan], machine: Machine, images: Im
         for host in hosts:
             host.cut()
             host.close_console()
+            host.files.data.unlink(missing_ok=True)
         network.remove()
         shutil.rmtree(run_directory)

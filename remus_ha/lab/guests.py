@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from remus_ha.lab.control import HELLO_PORT, GuestControl
+from remus_ha.lab.disks import DiskControl
 from remus_ha.lab.errors import BadValue, GuestExists, GuestSilent, RemoteFailed, UnknownGuest
 from remus_ha.lab.host import Host
 from remus_ha.lab.network import Network
-from remus_ha.lab.plan import FIRST_GUEST, MAX_GUESTS, MAX_VIFS, GuestPlan
+from remus_ha.lab.plan import FIRST_GUEST, MAX_DISKS, MAX_GUESTS, MAX_VIFS, GuestPlan
 from remus_ha.lab.process import wait_readable
-from remus_ha.lab.xlconfig import GuestSpec, render
+from remus_ha.lab.xlconfig import IMAGES, GuestSpec, plain_disks, render
 
 _DIRECTORY = "/lab/guests"
+_LEAST_DISK_MIB = 4
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
@@ -50,10 +52,12 @@ class Guests:
     def create(
         self, spec: GuestSpec, host: str = "a", *, wait: bool = True, timeout_s: float = 90.0
     ) -> GuestPlan:
-        """Create a guest on ``host`` and wait until it says hello on the network.
+        """Create a guest on ``host``, wait until it says hello and its disk program answers.
 
-        Raises BadValue, GuestExists, HostDown, RemoteFailed, GuestSilent. A guest that was
-        interrupted while being created is destroyed; a silent one is kept, to be looked at.
+        Its disks' images are made where they are not there yet; one that is there is used as it is.
+        Raises BadValue, GuestExists, HostDown, RemoteFailed, GuestSilent, LedgerUnreachable. A
+        guest that was interrupted while being created is destroyed; a silent one is kept, to be
+        looked at.
         """
         _check(spec)
         target = self._host(host)
@@ -70,12 +74,16 @@ class Guests:
                 _xl_create(spec, plan, target)
                 heard = not wait or _heard(ear, spec.name, time.monotonic() + timeout_s)
             except KeyboardInterrupt:
-                target.shell.run(f"xl destroy {spec.name}", check=False)
+                target.shell.run(
+                    f"xl destroy {spec.name}; {_remove_images(spec.name)}", check=False
+                )
                 raise
         if not heard:
             raise GuestSilent(name=spec.name, host=host, seconds=timeout_s)
         if wait:
             self.control(spec.name).command("welcome")
+            if spec.disks:
+                self.disks(spec.name).stat(timeout_s)
         return plan
 
     def _send_images(self, spec: GuestSpec, target: Host) -> GuestSpec:
@@ -95,17 +103,17 @@ class Guests:
         if not self._register.exists():
             return {}
         rows = json.loads(self._register.read_text())
-        return {name: GuestPlan(name, number, vifs) for name, (number, vifs) in rows.items()}
+        return {name: GuestPlan(name, *numbers) for name, numbers in rows.items()}
 
     def _write(self, plans: dict[str, GuestPlan]) -> None:
-        rows = {plan.name: (plan.number, plan.vifs) for plan in plans.values()}
+        rows = {plan.name: (plan.number, plan.vifs, plan.disks) for plan in plans.values()}
         self._register.write_text(json.dumps(rows))
 
     def _number(self, spec: GuestSpec) -> GuestPlan:
         plans = self._plans()
         taken = {plan.number for name, plan in plans.items() if name != spec.name}
         free = (n for n in range(FIRST_GUEST, FIRST_GUEST + MAX_GUESTS) if n not in taken)
-        plans[spec.name] = GuestPlan(spec.name, next(free), spec.vifs)
+        plans[spec.name] = GuestPlan(spec.name, next(free), spec.vifs, len(spec.disks))
         self._write(plans)
         return plans[spec.name]
 
@@ -120,6 +128,10 @@ class Guests:
         """The guest's control port. UnknownGuest."""
         return GuestControl(self._network, self.plan(name).ipv4())
 
+    def disks(self, name: str) -> DiskControl:
+        """The port of the guest's disk program. UnknownGuest."""
+        return DiskControl(self._network.enter, self.plan(name).ipv4())
+
     def list(self) -> list[GuestStatus]:
         """All domains but dom0 on all running hosts."""
         plans = self._plans()
@@ -131,13 +143,19 @@ class Guests:
         return found
 
     def destroy(self, name: str) -> None:
-        """Destroy the guest wherever it is and forget its number. UnknownGuest."""
+        """Destroy the guest wherever it is, remove its images from all running hosts.
+
+        Its number is forgotten. UnknownGuest.
+        """
         there = [row for row in self.list() if row.name in (name, f"{name}--incoming")]
         plans = self._plans()
         if not there and name not in plans:
             raise UnknownGuest(name=name)
         for row in there:
             _destroy(self._host(row.host), row)
+        if name in plans and plans[name].disks:
+            for host in self._running():
+                host.shell.run(_remove_images(name))
         plans.pop(name, None)
         self._write(plans)
 
@@ -145,7 +163,22 @@ class Guests:
 def _xl_create(spec: GuestSpec, plan: GuestPlan, target: Host) -> None:
     file = f"{_DIRECTORY}/{spec.name}.cfg"
     text = render(spec, plan).encode()
-    target.shell.run(f"mkdir -p {_DIRECTORY} && cat >{file} && xl create -q {file}", stdin=text)
+    steps = [f"mkdir -p {_DIRECTORY}", f"cat >{file}", *_make_images(spec), f"xl create -q {file}"]
+    target.shell.run(" && ".join(steps), stdin=text)
+
+
+def _make_images(spec: GuestSpec) -> list[str]:
+    """Shell commands; an image is sparse, so it takes no more than what the guest writes."""
+    made = [
+        f"{{ [ -e {file} ] || truncate -s {disk.size_mib}M {file}; }}"
+        for disk in spec.disks
+        for file in [disk.file(spec.name)]
+    ]
+    return [f"mkdir -p {IMAGES}", *made] if made else []
+
+
+def _remove_images(name: str) -> str:
+    return f"rm -f {IMAGES}/{name}-xvd?.img"
 
 
 def _destroy(host: Host, row: GuestStatus) -> None:
@@ -175,6 +208,20 @@ def _check(spec: GuestSpec) -> None:
         raise BadValue(what="the number of vifs", value=spec.vifs, wanted=f"1 to {MAX_VIFS}")
     if spec.memory_mib < 64:
         raise BadValue(what="a guest's memory", value=spec.memory_mib, wanted="64 MiB or more")
+    _check_disks(spec)
+
+
+def _check_disks(spec: GuestSpec) -> None:
+    """The guest is told only how many disks it has, so their names must be the first ones."""
+    named = [disk.vdev for disk in spec.disks]
+    known = [disk.vdev for disk in plain_disks(MAX_DISKS)]
+    if named != known[: len(named)]:
+        wanted = f"the first of {', '.join(known)}, in this order"
+        raise BadValue(what="a guest's disks", value=", ".join(named), wanted=wanted)
+    for disk in spec.disks:
+        if disk.size_mib < _LEAST_DISK_MIB:
+            wanted = f"{_LEAST_DISK_MIB} MiB or more"
+            raise BadValue(what="a disk's size", value=disk.size_mib, wanted=wanted)
 
 
 def _heard(ear: socket.socket, name: str, deadline: float) -> bool:

@@ -1,6 +1,5 @@
-"""One Xen host: a QEMU process on an overlay of the base disk, and what befalls it."""
+"""One Xen host: a QEMU process, an overlay of the base disk, a data disk; what befalls it."""
 
-import os
 import shlex
 import shutil
 import signal
@@ -22,6 +21,11 @@ _READY = b"READY"
 _TAIL = 65536
 _UNLIMITED = 1 << 40
 _LOAD = "/run/lab-load.pid"
+# Few large files. Nothing is left for the emulated host to initialise: a new file is all zeros.
+_DATA_OPTIONS = (
+    *("-L", "data", "-m", "0", "-N", "16384", "-J", "size=16"),
+    *("-E", "lazy_itable_init=0,lazy_journal_init=1"),
+)
 
 
 class Host:
@@ -62,13 +66,21 @@ class Host:
         return process
 
     def start(self, names: list[str], machine: Machine) -> None:
-        """Power on, on a fresh disk; ``boot.wait_ready`` must follow."""
+        """Power on, on a fresh disk; ``boot.wait_ready`` must follow.
+
+        The data disk is there and not mounted.
+        """
         self._make_disk(self._images.disk, "raw")
+        self._make_data(machine)
         self._launch(names, machine, incoming=False)
 
     def thaw(self, names: list[str], machine: Machine, frozen: Frozen) -> None:
-        """Go on from a frozen state, on a fresh disk; ``boot.wait_awake`` must follow."""
+        """Go on from a frozen state, on a fresh disk and the data disk as it was left.
+
+        ``boot.wait_awake`` must follow; it mounts the data disk.
+        """
         self._make_disk(frozen.disk, "qcow2")
+        self._make_data(machine)
         self._launch(names, machine, incoming=True)
         self.close_console()
         with Qmp(self.files.monitor) as qmp:
@@ -112,6 +124,17 @@ class Host:
         disk = self.files.disk
         disk.unlink(missing_ok=True)
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", base, disk])
+
+    def _make_data(self, machine: Machine) -> None:
+        """An empty file system, the first time; with a journal, for what befalls it."""
+        data = self.files.data
+        if data.exists():
+            return
+        half = data.with_name(f".{data.name}")
+        with open(half, "wb") as file:
+            file.truncate(machine.data_mib << 20)
+        run(["mkfs.ext4", "-q", "-F", *_DATA_OPTIONS, half])
+        half.rename(data)
 
     def read_console(self) -> bool:
         """Take what the booting console has; True once dom0 is ready. HostDied."""
@@ -175,5 +198,5 @@ class Host:
         self.cut()
         self.close_console()
         shutil.rmtree(self.files.directory, ignore_errors=True)
-        if self.files.disk.exists():
-            os.unlink(self.files.disk)
+        for file in (self.files.disk, self.files.data):
+            file.unlink(missing_ok=True)

@@ -28,8 +28,8 @@ PACKAGES = (
     f"xen-hypervisor-{XEN}-amd64 xen-utils-{XEN} xenstore-utils linux-image-amd64 iproute2 "
     "openssh-server python3 kmod socat ethtool procps busybox-static tcpdump strace "
     "libvirt-daemon-system libvirt-daemon-driver-xen libvirt-clients python3-libvirt "
-    "python3-pyroute2 python3-etcd3gw python3-stevedore python3-pbr python3-cryptography gdb "
-    "iputils-ping"
+    "python3-pyroute2 python3-stevedore python3-pbr python3-cryptography gdb iputils-ping "
+    "qemu-system-xen nbdkit nbdkit-plugin-python"
 ).split()
 _NO_FILES = tuple(
     f"path-exclude={path}"
@@ -39,6 +39,8 @@ _NO_FILES = tuple(
         "/usr/share/info/*",
         "/usr/share/locale/*",
         "/lib/modules/*/kernel/sound/*",
+        # 80 MB that come with nbdkit's Python plugin
+        "/usr/lib/python3/dist-packages/botocore/data/*",
         *(
             f"/lib/modules/*/kernel/drivers/{name}/*"
             for name in "gpu media iio staging infiniband net/wireless net/ethernet".split()
@@ -85,7 +87,11 @@ def ensure(progress: Progress) -> Images:
 
 def _base_key() -> str:
     return cache.key_of(
-        [RELEASE, XEN, *PACKAGES, *_NO_FILES, str(_DISK_BYTES), FILES / "base-hook.sh"]
+        [
+            *(RELEASE, XEN, *PACKAGES, *_NO_FILES, str(_DISK_BYTES)),
+            *(*_BASE_MODULES, *guest_image.MODULES, *guest_image.EXT4_MODULES),
+            FILES / "base-hook.sh",
+        ]
     )
 
 
@@ -120,6 +126,7 @@ def _build_base(place: Path, progress: Progress) -> None:
         release = kernel.name.removeprefix("vmlinuz-")
         collect_modules(tree, release, _BASE_MODULES, place / "modules")
         collect_modules(tree, release, guest_image.MODULES, place / "guest-modules")
+        collect_modules(tree, release, guest_image.EXT4_MODULES, place / "guest-ext4")
         _make_disk(tree, place / "disk.raw")
         shutil.rmtree(tree)
 
@@ -184,7 +191,9 @@ def _build_parts(place: Path, base: Path, progress: Progress) -> None:
         shutil.copy("/bin/busybox", work / "busybox")
         shutil.copy(FILES / "initrd-init", work / "init")
         _fill_overlay(work / "overlay", place)
-        guest_image.build(base / "guest-modules", work / "overlay" / "lab" / "guest.img")
+        guest_image.build(
+            base / "guest-modules", base / "guest-ext4", work / "overlay" / "lab" / "guest.img"
+        )
         pack(work, place / "dom0.img")
         shutil.rmtree(work)
 

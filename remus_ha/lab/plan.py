@@ -8,6 +8,7 @@ from remus_ha.lab.errors import BadValue, UnknownLink
 
 MAX_HOSTS = 9
 MAX_VIFS = 4
+MAX_DISKS = 8
 OUTSIDE = 254
 FIRST_GUEST = 50
 MAX_GUESTS = 100
@@ -63,11 +64,15 @@ def plan_hosts(count: int) -> list[HostPlan]:
 
 @dataclass(frozen=True, slots=True)
 class GuestPlan:
-    """A standard guest's addresses: vif K has 10.99.K.NUMBER and fd00:99[:K]::NUMBER."""
+    """A standard guest's addresses: vif K has 10.99.K.NUMBER and fd00:99[:K]::NUMBER.
+
+    ``disks`` is how many images it has on hosts.
+    """
 
     name: str
     number: int
     vifs: int = 1
+    disks: int = 0
 
     def ipv4(self, vif: int = 0) -> str:
         """IPv4 address of ``vif``."""

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tarfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,7 @@ _PACKAGES = "usr/lib/python3/dist-packages"
 _STAMP = "/run/lab-push"
 _HOST_PYTHON = (3, 11)
 _NOT_FOR_HOSTS = {"remus-lab"}
+_NOT_IN_DEBIAN = ("qemu.qmp",)  # pure Python, as pip would install it
 _SCRIPT = """#!/usr/bin/python3
 import sys
 
@@ -45,7 +47,7 @@ class Checkout:
         if shell.run(f"cat {_STAMP}", check=False).stdout.decode().strip() == stamp:
             return
         shell.run(
-            f"rm -rf /{_PACKAGES}/remus_ha /{_PACKAGES}/remus_ha-*.dist-info; "
+            f"rm -rf /{_PACKAGES}/remus_ha /{_PACKAGES}/remus_ha-*.dist-info /{_PACKAGES}/qemu; "
             f"tar -x -z -f - -C / && {_compile_there()} && echo {stamp} >{_STAMP}",
             stdin=self.archive(sources),
         )
@@ -57,6 +59,8 @@ class Checkout:
 
     def _stamp(self, sources: list[Path]) -> str:
         whole = hashlib.sha256((self.root / "setup.cfg").read_bytes())
+        for name in _NOT_IN_DEBIAN:
+            whole.update(metadata.version(name).encode())
         for path in sources:
             whole.update(f"{path}\0{path.stat().st_mode}\0".encode())
             whole.update(path.read_bytes())
@@ -85,6 +89,8 @@ class Checkout:
             compileall.compile_dir(
                 packages, quiet=2, stripdir=str(tree), prependdir="/", invalidation_mode=mode
             )
+        for name in _NOT_IN_DEBIAN:
+            _fill_distribution(name, packages)
         self._fill_metadata(packages / "remus_ha-0.dist-info")
         self._fill_scripts(tree / "usr" / "bin")
         self._fill_xl_conf(tree / "etc" / "xen" / "xl.conf")
@@ -122,6 +128,15 @@ class Checkout:
                 script = directory / name
                 script.write_text(_SCRIPT.format(module=module, function=function))
                 script.chmod(0o755)
+
+
+def _fill_distribution(name: str, packages: Path) -> None:
+    """Copy an installed distribution's modules."""
+    for file in metadata.files(name) or ():
+        if file.suffix == ".py":
+            there = packages / file
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(str(file.locate()), there)
 
 
 def _compile_there() -> str:

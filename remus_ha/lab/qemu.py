@@ -17,10 +17,11 @@ _CARDS = (Link.GUEST, Link.REPL, Link.MGMT)
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Size of a host."""
+    """Size of a host; ``data_mib`` is its data disk's, of which only what is used takes space."""
 
     memory_mib: int = 2560
     dom0_mib: int = 1024
+    data_mib: int = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,15 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class HostFiles:
-    """A host's directory in the run directory, and its overlay of the base disk."""
+    """A host's directory in the run directory, its overlay of the base disk, its data disk."""
 
     directory: Path
     disk: Path
+
+    @property
+    def data(self) -> Path:
+        """The disk that outlives power cuts; raw, so that nothing of it is in QEMU's memory."""
+        return self.disk.with_name(f"{self.disk.stem}-data.raw")
 
     @property
     def console(self) -> Path:
@@ -94,6 +100,8 @@ def command(
         *("-initrd", f"{images.kernel} {kernel},{images.initrd}"),
         *("-drive", f"if=none,id=disk,file={files.disk},cache=unsafe"),
         *("-device", "virtio-blk-pci,drive=disk"),
+        *("-drive", f"if=none,id=data,file={files.data},format=raw,cache=writeback,discard=unmap"),
+        *("-device", "virtio-blk-pci,drive=data"),
         *(word for link in _CARDS for word in _card(host, link)),
         *("-object", "rng-random,id=rng,filename=/dev/urandom"),
         *("-device", "virtio-rng-pci,rng=rng"),

@@ -49,6 +49,13 @@ class Qmp:
                 raise StepFailed(command=f"QEMU's {command}", status="error", output=said)
             self._events.append(message)
 
+    def wait_event(self, name: str) -> dict[str, Any]:
+        """The next event of that name; what came before it is forgotten."""
+        while True:
+            message = self._events.pop(0) if self._events else self._message()
+            if message.get("event") == name:
+                return message
+
     def migrate(self, direction: str, **arguments: Any) -> None:
         """Run ``migrate`` or ``migrate-incoming`` and wait until it is complete."""
         events = [{"capability": "events", "state": True}]

@@ -1,24 +1,54 @@
 """The xl configuration of a lab guest. Pure."""
 
 import json
+import string
 from dataclasses import dataclass
 
-from remus_ha.lab.plan import GuestPlan
+from remus_ha.lab.errors import BadValue
+from remus_ha.lab.plan import MAX_DISKS, GuestPlan
 
 KERNEL = "/lab/vmlinux"
 INITRD = "/lab/guest.img"
 STOCK_VIF_SCRIPT = "vif-bridge"
 BRIDGE = "xenbr0"
+IMAGES = "/srv/guests"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpec:
+    """A guest's disk: an image file on the host's data disk, served by QEMU (``backend``)."""
+
+    vdev: str
+    size_mib: int = 64
+    format: str = "raw"
+    backend: str = "qdisk"
+
+    def file(self, guest: str) -> str:
+        """Its image on every host."""
+        return f"{IMAGES}/{guest}-{self.vdev}.img"
+
+
+def plain_disks(count: int, size_mib: int = 64) -> tuple[DiskSpec, ...]:
+    """xvda, xvdb, ... all of one size. BadValue."""
+    if not 0 <= count <= MAX_DISKS:
+        raise BadValue(what="the number of disks", value=count, wanted=f"0 to {MAX_DISKS}")
+    return tuple(DiskSpec(f"xvd{letter}", size_mib) for letter in string.ascii_lowercase[:count])
 
 
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
-    """What a guest shall be. ``options`` are words for the ledger program's command line."""
+    """What a guest shall be.
+
+    ``options`` are words for its kernel command line, which both of its programs read: also
+    ``ext4`` (load that file system's modules), ``disks=N`` (the disk program uses only the first
+    N disks), ``writers=N``, ``kib_s=N``, ``area_kib=N`` (what it does with them).
+    """
 
     name: str
     memory_mib: int = 96
     vcpus: int = 1
     vifs: int = 1
+    disks: tuple[DiskSpec, ...] = ()
     kernel: str = KERNEL
     initrd: str = INITRD
     stock_scripts: bool = False
@@ -44,6 +74,8 @@ def render(spec: GuestSpec, plan: GuestPlan) -> str:
         "on_reboot": "restart",
         "on_crash": "preserve",
     }
+    if spec.disks:
+        settings["disk"] = [_disk(spec.name, disk) for disk in spec.disks]
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
 
 
@@ -53,9 +85,16 @@ def _command_line(spec: GuestSpec, plan: GuestPlan) -> str:
         *(f"name={spec.name}", f"number={plan.number}", f"vifs={spec.vifs}"),
         *(f"dirty_kib_s={spec.dirty_kib_s}", f"dirty_mib={spec.dirty_mib}"),
         f"chatter={spec.chatter_per_s}",
+        f"disks={len(spec.disks)}" if spec.disks else "",
         spec.options,
     ]
     return " ".join(word for word in words if word)
+
+
+def _disk(guest: str, disk: DiskSpec) -> str:
+    # target takes all that follows (xl-disk-configuration(5))
+    words = (f"format={disk.format}", f"vdev={disk.vdev}", "access=rw")
+    return ",".join([*words, f"backendtype={disk.backend}", f"target={disk.file(guest)}"])
 
 
 def _vif(plan: GuestPlan, vif: int, stock: bool) -> str:

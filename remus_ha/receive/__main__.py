@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from remus_ha import rundir
-from remus_ha.caretaker import CareLink, start_detached
+from remus_ha.caretaker import CareLink, parse_held, start_detached
 from remus_ha.exceptions import RemusError
 from remus_ha.kept import Kept
 from remus_ha.receive.incoming import Incoming, IncomingMissing
@@ -43,16 +43,16 @@ HANDSHAKE_S = 5.0
 
 def link_of(args: argparse.Namespace) -> CareLink:
     def replace(theirs: int, holds: bool) -> None:
-        held = int(args.held) if args.held and holds else -1
-        adopt = f"{os.getpid()},{theirs},{held},{args.restore}"
+        held = parse_held(args.held) if holds else ()
+        adopt = f"{os.getpid()},{theirs},{args.restore}"
         command = [sys.executable, "-m", "remus_ha.receive.keeper", args.uuid, "--adopt", adopt]
-        start_detached(command, [theirs] + ([held] if held >= 0 else []), 2)
+        start_detached([*command, "--held", ",".join(map(str, held))], [theirs, *held], 2)
 
     return CareLink(args.link, replace)
 
 
 def await_primary(
-    incoming: Incoming, link: CareLink, reply: Callable[[bytes], None]
+    incoming: Incoming, link: CareLink, reply: Callable[[bytes], None], disk_ports: list[int]
 ) -> tuple[ControlChannel, Callable[[bytes], socket.socket]]:
     """Listen, say so in one line, wait for the primary. Raises RemusError."""
     own = create()
@@ -68,6 +68,7 @@ def await_primary(
             backup_host=incoming.host,
             backup_nonce=incoming.nonce,
             wall_clock_s=time.time(),
+            disk_ports=tuple(disk_ports),
         )
     )
     reply(line)
@@ -133,7 +134,8 @@ def main() -> int:
         if args.restart:
             backup.take_over()
         else:
-            backup.receive(*await_primary(incoming, link, reply))
+            ports = backup.start_stores()
+            backup.receive(*await_primary(incoming, link, reply, ports))
     except RemusError as e:
         print(e, file=sys.stderr)
         if args.restart:
@@ -156,7 +158,7 @@ def prepare(incoming: Incoming, link: CareLink, args: argparse.Namespace) -> Bac
     return Backup(
         incoming=incoming,
         restore_pid=args.restore,
-        restore_fd=int(args.held) if args.held else None,
+        held=parse_held(args.held),
         driver=driver,
         asker=Asker(driver, WITNESS_S),
         kept=kept,

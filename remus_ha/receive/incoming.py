@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from remus_ha import rundir
+from remus_ha.disk.spec import DiskSpec
 from remus_ha.exceptions import RemusError
 from remus_ha.receive.request import Request, VifSpec
 
@@ -38,6 +39,7 @@ class Incoming:
         try:
             request = dict(fields["request"])
             request["vifs"] = tuple(VifSpec(**vif) for vif in request["vifs"])
+            request["disks"] = tuple(DiskSpec(**disk) for disk in request["disks"])
             fields["request"] = Request(**request)
             return cls(**fields)
         except (TypeError, KeyError) as e:

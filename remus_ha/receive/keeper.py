@@ -10,7 +10,7 @@ import os
 import sys
 
 from remus_ha import rundir
-from remus_ha.caretaker import Caretaker, Ward
+from remus_ha.caretaker import Caretaker, Ward, parse_held
 from remus_ha.hypervisor.xen import restore
 from remus_ha.stream.mover import grow_pipe
 
@@ -18,21 +18,22 @@ MODULE = "remus_ha.receive"
 PIPE_WANTED = 64 << 20
 
 
-def start_restore(uuid: str) -> tuple[int, int]:
-    """Pid of the restoring process, and the write end of its pipe."""
+def start_restore(uuid: str) -> tuple[int, tuple[int, int, int]]:
+    """Pid of the restoring process; the write end of its pipe, and both ends of the seal."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     grow_pipe(write_end, PIPE_WANTED)
     os.set_blocking(write_end, False)
     rundir.LOGS.mkdir(parents=True, exist_ok=True)
     process = restore.start(read_end, rundir.LOGS / f"restore-{uuid}.log")
     os.close(read_end)
-    return process.pid, write_end
+    return process.pid, (write_end, *os.pipe2(os.O_CLOEXEC))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="remus-ha-keeper", description=__doc__)
     parser.add_argument("uuid")
-    parser.add_argument("--adopt", help="PID,LINK,HELD,RESTORE of a receiver that runs already")
+    parser.add_argument("--adopt", help="PID,LINK,RESTORE of a receiver that runs already")
+    parser.add_argument("--held", default="", help="descriptors to hold for it")
     parser.add_argument("--restart", action="store_true", help="take up what a dead one left")
     args = parser.parse_args()
     adopt: tuple[int, int] | None = None
@@ -40,12 +41,11 @@ def main() -> int:
     if args.restart:
         restore_pid = 0  # with the last holder of its pipe gone it has run to its end
     elif args.adopt:
-        pid, link, held, restore_pid = (int(x) for x in args.adopt.split(","))
+        pid, link, restore_pid = (int(x) for x in args.adopt.split(","))
         adopt = (pid, link)
-        holds = (held,) if held >= 0 else ()
+        holds = parse_held(args.held)
     else:
-        restore_pid, write_end = start_restore(args.uuid)
-        holds = (write_end,)
+        restore_pid, holds = start_restore(args.uuid)
     ward = Ward(MODULE, (args.uuid, "--restore", str(restore_pid)), holds)
     Caretaker(ward, lambda: None, f"keeper {args.uuid}").run(adopt, restart=args.restart)
     return 0

@@ -22,6 +22,9 @@ from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.states import BACKUP
 from remus_ha.core.table import Machine
 from remus_ha.deciding import Decider
+from remus_ha.disk import records, target
+from remus_ha.disk.errors import StoreSevered
+from remus_ha.disk.tls import End
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
@@ -29,14 +32,17 @@ from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.journal import Journal
 from remus_ha.kept import Kept
 from remus_ha.loop import READ, WRITE, Loop
-from remus_ha.receive.commit import CommitJournal, Committer
+from remus_ha.receive.commit import CommitJournal, Committer, Seal
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.replica import Replica
 from remus_ha.receive.reservation import Reservation
+from remus_ha.receive.stores import Stores, Told
 from remus_ha.stream.control import ControlChannel
 from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
     Ack,
+    CloseDisks,
+    DisksClosed,
     Epoch,
     Error,
     Frame,
@@ -67,7 +73,7 @@ class Backup:
         *,
         incoming: Incoming,
         restore_pid: int,
-        restore_fd: int | None,
+        held: tuple[int, ...],
         driver: WitnessDriver,
         asker: Asker,
         kept: Kept,
@@ -75,13 +81,30 @@ class Backup:
     ) -> None:
         self._incoming, self._request = incoming, incoming.request
         self._driver, self._kept, self._link = driver, kept, link
-        self._restore_fd = restore_fd
+        self._restore_fd = held[0] if held else None
         self.journal = Journal(f"backup {self._request.guest_name}")
         self._loop = Loop()
         self._xen = XenDriver()
         self._session = bytes.fromhex(self._request.session)
         self._commits = CommitJournal(incoming.directory() / "epochs")
-        self._committer = Committer(self._commits, restore_fd if restore_fd is not None else -1)
+        seal = Seal(held[1], held[2]) if held else None
+        self._committer = Committer(self._commits, held[0] if held else -1, seal)
+        told = Told(
+            closed=self._on_disks_closed,
+            prepared=lambda: self._try_commit(0),
+            committed=self._on_committed,
+            finished=self._let_go,
+            severed=self._on_severed,
+            failed=self._on_store_failed,
+        )
+        self._stores = Stores(
+            self._loop,
+            self._request.guest_uuid,
+            incoming.directory(),
+            self._request.disks,
+            told,
+        )
+        self._unusable = False
         self._replica = Replica(
             loop=self._loop,
             xen=self._xen,
@@ -175,12 +198,12 @@ class Backup:
         return Facts(
             committed=self._commits.committed >= 0,
             restored=restored,
-            broken=not restored and not self._replica.restoring(),
+            broken=self._unusable or (not restored and not self._replica.restoring()),
         )
 
     def _restored(self) -> bool:
         """Whether the copy lives as a domain of its own (its vifs are shut until opened)."""
-        if self._replica.restoring():
+        if self._replica.restoring() or self._unusable:
             return False
         return self._replica.life() in (Life.RUNNING, Life.PAUSED)
 
@@ -189,9 +212,32 @@ class Backup:
     def take_over(self) -> State:
         """A new receiver in place of a dead one: the stream is lost, the copy is not."""
         self._promoted = self._promotion.exists()
+        if not self._promoted:
+            self._take_up_disks()
         self._decider = self._new_decider(State.RETURNED, generation=0)
         self._decider.feed(Event.RESTART)
         return self._run()
+
+    def _take_up_disks(self) -> None:
+        """Whatever the dead process had begun to commit is settled before anything is decided."""
+        self._committer.settle()
+        # Without its holders the restore ran on by itself, and opened the disks as they were then.
+        self._unusable = bool(self._stores) and self._restore_fd is None
+        self._stores.take_up(self._commits.committed)
+
+    def start_stores(self) -> list[int]:
+        """The epoch stores of the guest's disks; the port of each. Raises RemusError."""
+        request = self._request
+        if not request.disks:
+            return []
+        ports = self._stores.start(
+            self._incoming.address,
+            End(**request.disk_end),
+            known=lambda spec: target.may_overwrite(spec, request.guest_uuid),
+        )
+        for spec in request.disks:
+            records.remember(request.guest_uuid, spec.vdev, spec.path)
+        return ports
 
     def receive(
         self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
@@ -212,6 +258,7 @@ class Backup:
         """The session never began: leave nothing behind."""
         self.journal("ends as stopped: the session never began")
         self._replica.destroy()
+        self._stores.end()
         self._clean()
         self._server.close()
         rundir.forget("backup", self._request.guest_uuid)
@@ -224,6 +271,7 @@ class Backup:
         state = self._decider.state
         if state is State.ALIVE:
             self._reservation.give_back()
+        self._stores.end()
         rundir.write_json(self._incoming.directory() / "result.json", self.status())
         rundir.forget("backup", self._request.guest_uuid)
         self._server.close()
@@ -365,10 +413,10 @@ class Backup:
             or inflow.moved != mark.offset
         ):
             return
-        if self._decider.state not in backup.RECEIVES:
+        if self._decider.state not in backup.RECEIVES or not self._stores.prepared(mark.n):
             return
         try:
-            done = self._committer.commit(mark.n)
+            done = self._committer.seal(mark.n)
         except BrokenPipeError:
             self._decider.feed(Event.RESTORE_FAILED)
             return
@@ -377,11 +425,39 @@ class Backup:
             return
         self._loop.forget(self._restore_fd)
         self._mark = None
-        inflow.limit = None
-        if mark.n == 0:
+        self._stores.commit(mark.n)
+
+    def _on_committed(self, n: int) -> None:
+        """Epoch ``n`` is real, on every disk as well."""
+        self._committer.finish(n)
+        if self._decider.state not in backup.RECEIVES:
+            return  # in doubt meanwhile: it counts, but is not acknowledged any more
+        if self._inflow is not None:
+            self._inflow.limit = None
+        if n == 0:
             self._reservation.end()  # all of the guest's memory is there
         self._decider.feed(Event.COMMITTED)
         self._wait_for(Wait.SOURCE)
+
+    def _on_disks_closed(self, n: int) -> None:
+        if self._channel is not None and self._decider.state in backup.RECEIVES:
+            self._channel.send(DisksClosed(self._session, n))
+            self._watch_control()
+
+    def _on_severed(self, disk: str) -> None:
+        """A disk gets no more of the primary's writes: no epoch can be closed any more."""
+        if self._channel is None or self._decider.state not in backup.RECEIVES:
+            return
+        self.journal(f"{disk}: the primary's connection is lost")
+        e = StoreSevered(disk=disk)
+        self._channel.send(Error(self._session, e.code, e.cause.format(**e.facts)))
+        self._watch_control()
+
+    def _on_store_failed(self, error: RemusError) -> None:
+        self.journal(str(error))
+        self._broken = error
+        if self._decider.state not in backup.ENDS:
+            self._decider.feed(Event.RESTORE_FAILED)
 
     def _ack(self) -> None:
         if self._channel is not None:
@@ -424,6 +500,9 @@ class Backup:
             case Epoch() as mark:
                 if self._decider.state in backup.RECEIVES:
                     self._on_mark(mark)
+            case CloseDisks(n=n):
+                if self._decider.state in backup.RECEIVES:
+                    self._stores.close(n)
             case Heartbeat(sent_ns=sent_ns):
                 self._answer_beat(sent_ns)
             case Stop(reason=reason):
@@ -447,7 +526,14 @@ class Backup:
         self._decider.feed(Event.RESTORE_FAILED if obstacle else Event.RESTORED)
 
     def _end_of_file(self) -> None:
+        """The images are brought up to the committed epoch and closed; then ``_let_go``."""
+        self._committer.settle()
+        self._stores.finish(self._commits.committed)
+
+    def _let_go(self) -> None:
         """Both holders of the restore's pipe let go: it restores, behind shut vifs."""
+        if self._decider.state in backup.ENDS:
+            return
         self._promotion.touch()
         self._promoted = True
         self._link.let_go()
@@ -471,6 +557,7 @@ class Backup:
             self._vifs.announce(self._loop, domid)
 
     def _cut(self) -> None:
+        self._stores.cut()
         self._forget_data()
         if self._data is not None:
             self._data.close()
@@ -488,6 +575,7 @@ class Backup:
 
     def _destroy_copy(self) -> None:
         self._replica.destroy()
+        self._stores.end()
 
     def _clean(self) -> None:
         self._vifs.drop()
@@ -516,6 +604,7 @@ class Backup:
             "detail": state.value,
             "generation": known.generation if known else self._decider.ledger.session,
             "committed": self._commits.committed,
+            "disks": self._stores.status(),
             "pid": os.getpid(),
             "events": self.journal.after(after),
         }

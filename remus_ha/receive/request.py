@@ -10,6 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from remus_ha.disk.spec import DiskSpec, valid
 from remus_ha.exceptions import RemusError
 
 VERSION = 1
@@ -71,6 +72,8 @@ class Request:
     detect_ms: int
     certificate: str  # base64 of DER
     wall_clock_s: float
+    disks: tuple[DiskSpec, ...]
+    disk_end: dict[str, str]  # remus_ha.disk.tls.End; empty without disks
     version: int = VERSION
 
 
@@ -86,6 +89,7 @@ class Reply:
     backup_nonce: str
     wall_clock_s: float
     warnings: tuple[str, ...] = field(default_factory=tuple)
+    disk_ports: tuple[int, ...] = ()  # one per disk of the request
     version: int = VERSION
 
 
@@ -151,10 +155,13 @@ def parse_request(line: bytes) -> Request:
     message = _object(line)
     try:
         message["vifs"] = tuple(VifSpec(**vif) for vif in message["vifs"])
+        message["disks"] = tuple(DiskSpec(**disk) for disk in message["disks"])
         request = Request(**message)
         _check_types(request)
-        for vif in request.vifs:
-            _check_types(vif)
+        for part in (*request.vifs, *request.disks):
+            _check_types(part)
+        if not all(valid(disk) for disk in request.disks):
+            raise TypeError("a disk that cannot be")
         if not _SESSION.fullmatch(request.session) or not _UUID.fullmatch(request.guest_uuid):
             raise TypeError("a session or UUID of the wrong form")
         return request
@@ -171,6 +178,7 @@ def parse_reply(line: bytes) -> Reply:
         if not isinstance(message["warnings"], list):
             raise TypeError("warnings are no list")
         message["warnings"] = tuple(str(w) for w in message["warnings"])
+        message["disk_ports"] = tuple(int(port) for port in message["disk_ports"])
         reply = Reply(**message)
         _check_types(reply)
         return reply

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
+from remus_ha.disk.errors import DiskNotThere
+from remus_ha.disk.target import check_target
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.base import Guest, Life, Vif
 from remus_ha.hypervisor.xen.driver import XenDriver
@@ -56,7 +58,25 @@ def check(request: Request) -> list[RemusError]:
     found: list[RemusError] = []
     if rundir.is_running("backup", request.guest_uuid):
         found.append(AlreadyReceiving(name=request.guest_name))
-    return found + XenDriver().backup_obstacles(_guest(request), request.xen_version)
+    found += XenDriver().backup_obstacles(_guest(request), request.xen_version)
+    for spec in request.disks:
+        try:
+            check_target(spec, request.guest_uuid)
+        except RemusError as e:
+            found.append(e)
+    return found + _missing_disks(request)
+
+
+def _missing_disks(request: Request) -> list[RemusError]:
+    """Disks that the copy will open as they are here."""
+    replicated = {spec.vdev for spec in request.disks}
+    return [
+        DiskNotThere(path=disk["pdev_path"], vdev=disk["vdev"], host=socket.gethostname())
+        for disk in request.config.get("disks", [])
+        if disk["vdev"] not in replicated
+        and disk.get("pdev_path")
+        and not os.path.exists(disk["pdev_path"])
+    ]
 
 
 def _guest(request: Request) -> Guest:

@@ -212,6 +212,24 @@ class Error(Frame):
     text: LongText
 
 
+@dataclass(frozen=True, slots=True)
+class CloseDisks(Frame):
+    """Primary, the guest suspended: epoch ``n`` ends on every disk."""
+
+    TYPE = 12
+
+    n: U64
+
+
+@dataclass(frozen=True, slots=True)
+class DisksClosed(Frame):
+    """Backup: what is written to a disk from now on belongs to epoch ``n`` + 1."""
+
+    TYPE = 13
+
+    n: U64
+
+
 #: Set apart for planned failover; a frame of this type is refused until it has a meaning.
 RESERVED_PROMOTE = 11
 
@@ -226,6 +244,8 @@ FRAMES: tuple[type[Frame], ...] = (
     Stop,
     Stopped,
     Error,
+    CloseDisks,
+    DisksClosed,
 )
 
 

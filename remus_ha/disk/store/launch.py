@@ -16,6 +16,7 @@ from remus_ha.exceptions import RemusError
 from remus_ha.lines import read_line
 
 START_S = 60.0
+SETUP = "setup.json"  # in the journal: whoever takes it up finds there what it belongs to
 _PLUGIN = Path(__file__).with_name("nbd.py")
 # Socket activation (sd_listen_fds(3)): the listening socket is descriptor 3 of this very process.
 # Not sh: dash knows no descriptor above 9.
@@ -84,7 +85,7 @@ def start(
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     told = Setup(**{**asdict(setup), "ready_fd": theirs})
-    rundir.write_json(file, asdict(told))
+    rundir.write_json_durably(file, asdict(told))
     secure = ["--tls=require", f"--tls-certificates={tls}", "--tls-verify-peer"] if tls else []
     words = ["--foreground", *secure, "python", str(_PLUGIN), f"setup={file}"]
     try:

@@ -30,6 +30,27 @@ class Progress:
     applied: int = NOTHING
 
 
+def progress_of(path: Path) -> Progress:
+    """What the state file at ``path`` says; nobody else's business is disturbed.
+
+    Raises StoreState, OSError.
+    """
+    with open(path, "rb") as f:
+        return _parse(path, f.read(_RECORD))
+
+
+def _parse(path: Path, raw: bytes) -> Progress:
+    if not raw:
+        return Progress()
+    if len(raw) != _RECORD:
+        raise StoreState(path=path, detail="it breaks off")
+    magic, prepared, committed, applied, _ = _FIELDS.unpack_from(raw)
+    (crc,) = struct.unpack_from("<I", raw, _FIELDS.size)
+    if magic != _MAGIC or crc != zlib.crc32(raw[: _FIELDS.size]):
+        raise StoreState(path=path, detail="it is not a store's state")
+    return Progress(prepared, committed, applied)
+
+
 class StateFile:
     """The record and its file; ``durable``: a change is on the disk when the call returns."""
 
@@ -38,7 +59,7 @@ class StateFile:
         self._path, self._durable = path, durable
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(path, flags | (os.O_TRUNC if anew else 0), 0o600)
-        self.now = self._read()
+        self.now = _parse(path, os.pread(self._fd, _RECORD, 0))
         if anew:
             self.change()
             self._sync_name()
@@ -52,18 +73,6 @@ class StateFile:
         os.pwrite(self._fd, raw, 0)
         if self._durable:
             os.fdatasync(self._fd)
-
-    def _read(self) -> Progress:
-        raw = os.pread(self._fd, _RECORD, 0)
-        if not raw:
-            return Progress()
-        if len(raw) != _RECORD:
-            raise StoreState(path=self._path, detail="it breaks off")
-        magic, prepared, committed, applied, _ = _FIELDS.unpack_from(raw)
-        (crc,) = struct.unpack_from("<I", raw, _FIELDS.size)
-        if magic != _MAGIC or crc != zlib.crc32(raw[: _FIELDS.size]):
-            raise StoreState(path=self._path, detail="it is not a store's state")
-        return Progress(prepared, committed, applied)
 
     def _sync_name(self) -> None:
         if self._durable:

@@ -13,6 +13,7 @@ from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.xen import lookup, paths, restore
 from remus_ha.hypervisor.xen.claim import claim
+from remus_ha.hypervisor.xen.disks import ServedDisk, served
 from remus_ha.hypervisor.xen.domain import XenDomain, info_of, life_of, xl
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.hypervisor.xen.savers import Savers
@@ -111,15 +112,18 @@ class XenDriver:
             found.append(errors.Passthrough(name=name, devices=", ".join(guest.passthrough)))
         if guest.other_devices:
             found.append(errors.OtherDevices(name=name, devices=", ".join(guest.other_devices)))
-        writable = [disk.vdev for disk in guest.disks if disk.writable]
-        if writable and not disks_may_differ:
-            found.append(errors.WritableDisk(name=name, disks=", ".join(writable)))
+        if not disks_may_differ:
+            found += served(self._xs, guest)[1]
         found += [
             errors.BackendDomain(device=f"vif {vif.devid}", name=name, backend=vif.backend_domid)
             for vif in guest.vifs
             if vif.backend_domid
         ]
         return found
+
+    def disks(self, guest: Guest) -> list[ServedDisk]:
+        """The guest's disks that can be replicated."""
+        return served(self._xs, guest)[0]
 
     def backup_obstacles(self, guest: Guest, their_version: str) -> list[RemusError]:
         """Why this host cannot be the backup of another host's guest; empty when it can."""

@@ -96,6 +96,7 @@ def _disk(disk: dict[str, Any]) -> Disk:
         path=disk.get("pdev_path", ""),
         writable=bool(disk.get("readwrite", 0)),
         cdrom=bool(disk.get("is_cdrom", 0)),
+        format=disk.get("format", "raw"),
     )
 
 

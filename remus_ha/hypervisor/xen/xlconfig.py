@@ -91,6 +91,8 @@ def _disk(name: str, disk: dict[str, Any]) -> str:
         f"vdev={disk['vdev']}",
         f"access={'rw' if disk.get('readwrite') else 'ro'}",
     ]
+    if disk.get("backend") == "qdisk":
+        words.append("backendtype=qdisk")
     if disk.get("script"):
         words.append(f"script={disk['script']}")
     return ",".join([*words, f"target={disk.get('pdev_path', '')}"])

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from remus_ha.lab.demo.journal import Failover
+from remus_ha.lab.disks import Verdict
 from remus_ha.lab.ledger_check import Exchange, LedgerReport
 
 
@@ -50,6 +51,23 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskSeen:
+    """The guest's disk: lines that a client was told are saved, and what is there in the end.
+
+    ``verdict`` is the guest's own comparison of its disk with its memory, None without an answer.
+    """
+
+    told: tuple[str, ...]
+    found: tuple[str | None, ...]
+    verdict: Verdict | None
+
+    @property
+    def lost(self) -> int:
+        """Lines that a client was told are saved and that are not there."""
+        return sum(a != b for a, b in zip(self.told, self.found, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """All that the demo has seen.
 
@@ -69,6 +87,7 @@ class Observed:
     committed: int
     home: str | None
     clock_error_ms: float
+    disk: DiskSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +105,8 @@ class Report:
     ``silence_ms``: the longest time around the cut in which no client got any answer.
     ``detection_ms``: from the cut to the backup's doubt. ``decision_ms``: the reading of the
     witness and the swap. ``restore_ms``: from end of file to the restored copy.
-    ``added_latency_ms``: protected minus unprotected, over all clients.
+    ``added_latency_ms``: protected minus unprotected, over all clients. ``disk_agrees``: the guest
+    found on its disk every write that its memory knows as completed, and no other.
     """
 
     guest_survived: bool
@@ -101,6 +121,9 @@ class Report:
     checkpoints_per_s: float
     pause_ms: Spread | None
     added_latency_ms: Spread | None
+    disk_agrees: bool
+    saved: int
+    saved_lost: int
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -113,6 +136,8 @@ class Report:
             "a connection broke": self.connections_survived,
             f"{self.acknowledged_lost} acknowledged requests were lost": not self.acknowledged_lost,
             f"{self.went_back} answers went back": not self.went_back,
+            "the guest's disk and its memory are not of one epoch": self.disk_agrees,
+            f"{self.saved_lost} saved lines were lost": not self.saved_lost,
         }
         return [text for text, kept in promises.items() if not kept]
 
@@ -134,6 +159,9 @@ def measure(seen: Observed) -> Report:
         checkpoints_per_s=round(rate_per_s(seen.checkpoints), 2),
         pause_ms=spread([c.pause_ms for c in seen.checkpoints]),
         added_latency_ms=added_latency_ms(seen),
+        disk_agrees=seen.disk.verdict is not None and seen.disk.verdict.clean,
+        saved=len(seen.disk.told),
+        saved_lost=seen.disk.lost,
     )
 
 

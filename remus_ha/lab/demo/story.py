@@ -16,20 +16,23 @@ from remus_ha.lab.cluster import Lab
 from remus_ha.lab.demo import figures
 from remus_ha.lab.demo.clocks import HostClock
 from remus_ha.lab.demo.errors import ProtectionEnded, RemoteEnded
-from remus_ha.lab.demo.figures import Checkpoint, Client, Observed
+from remus_ha.lab.demo.figures import Checkpoint, Client, DiskSeen, Observed
 from remus_ha.lab.demo.journal import Entry, Failover, failover, parse
 from remus_ha.lab.demo.remote import Dialogue, Follower
 from remus_ha.lab.demo.timeline import Timeline
-from remus_ha.lab.errors import TimedOut
+from remus_ha.lab.disks import DiskControl
+from remus_ha.lab.errors import LabError, TimedOut
 from remus_ha.lab.ledger import LedgerClient
 from remus_ha.lab.plan import GuestPlan
-from remus_ha.lab.xlconfig import GuestSpec
+from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 
 GUEST = "web"
 PRIMARY, BACKUP = "a", "b"
 _LOOK_S = 1.0
 _TELL_EVERY = 5
 _FAILOVER_S = 60.0
+_DISK_MIB = 32
+_DISK_KIB_S = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Story:
         self._entries: list[Entry] = []
         self._news = threading.Condition()
         self._epochs: list[Checkpoint] = []
+        self._disk: DiskControl
+        self._told: list[tuple[int, str]] = []
 
     def run(self) -> Observed:
         """Raises the lab's and the product's errors when it does not come to the cut."""
@@ -68,6 +73,7 @@ class Story:
             cut_s = self._cut()
             fate = self._watch_failover(cut_s)
             self._watch_afterwards(fate is not None)
+            disk = self._judge_disk()
             return Observed(
                 began_s=self._timeline.began_s,
                 clients=self._stop_clients(),
@@ -80,6 +86,7 @@ class Story:
                 committed=self._committed(),
                 home=self._home(),
                 clock_error_ms=clock_error_ms,
+                disk=disk,
             )
 
     # -- until the guest is protected
@@ -92,7 +99,11 @@ class Story:
             clock = stack.enter_context(closing(HostClock(self._lab.host(name))))
             self._clocks[name] = clock
         with self._lab.progress.step(f"create guest {GUEST} on {PRIMARY}"):
-            plan = self._lab.guests.create(GuestSpec(GUEST, vifs=2), PRIMARY)
+            spec = GuestSpec(GUEST, vifs=2, disks=plain_disks(1, _DISK_MIB))
+            plan = self._lab.guests.create(spec, PRIMARY)
+        self._disk = self._lab.guests.disks(GUEST)
+        self._disk.start(_DISK_KIB_S)
+        self._say(f"the guest writes to its disk, {_DISK_KIB_S} KiB/s")
         self._start_clients(plan, stack)
 
     def _start_clients(self, plan: GuestPlan, stack: ExitStack) -> None:
@@ -166,11 +177,16 @@ class Story:
         for count in range(1, 1 + round(self._script.protected_s / _LOOK_S)):
             time.sleep(max(0.0, start_s + count * _LOOK_S - time.monotonic()))
             self._look(samples)
+            self._save(f"line {count}")
             if count % _TELL_EVERY == 0:
                 self._tell_epochs()
         end_s = time.monotonic() - 1.0
         self._tell_latency("protected", start_s, end_s)
         return start_s, end_s
+
+    def _save(self, text: str) -> None:
+        """A client has a line saved on the guest's disk, and is told so."""
+        self._told.append((self._disk.save(text), text))
 
     def _look(self, samples: Dialogue) -> None:
         """Take the epochs that have been finished since the last look. ProtectionEnded."""
@@ -239,6 +255,19 @@ class Story:
         start_s = time.monotonic()
         time.sleep(self._script.afterwards_s)
         self._tell_latency(f"on host {BACKUP}", start_s, time.monotonic())
+
+    def _judge_disk(self) -> DiskSeen:
+        """What the guest itself finds on its disk, and whether the saved lines are there."""
+        found: list[str | None] = []
+        verdict = None
+        try:
+            self._disk.stop()
+            verdict = self._disk.verify()
+            found += [self._disk.saved(number) for number, _ in self._told]
+        except LabError as error:
+            self._tell_client("disk", f"no answer: {error}")
+        found += [None] * (len(self._told) - len(found))
+        return DiskSeen(tuple(text for _, text in self._told), tuple(found), verdict)
 
     def _stop_clients(self) -> tuple[Client, ...]:
         for label, client in self._clients:

@@ -14,6 +14,8 @@ def render(seen: Observed, report: Report) -> str:
         ("connections survived", _yes(report.connections_survived), ""),
         ("acknowledged and lost", str(report.acknowledged_lost), "requests"),
         ("answers that went back", str(report.went_back), ""),
+        ("disk and memory agree", _yes(report.disk_agrees), _sectors(seen)),
+        ("saved and lost", str(report.saved_lost), f"of {report.saved} lines"),
         ("silence", _ms(report.silence_ms), "no client gets any answer; of this"),
         *((f"  {p.name}", _ms(p.length_ms), p.remark) for p in phases(seen)),
         ("checkpoints", str(report.checkpoints), f"{report.checkpoints_per_s:.1f} a second"),
@@ -33,6 +35,11 @@ def _client(seen: Observed, client: Client) -> str:
         state = "CONNECTION BROKEN"
     answers = f"{verdict.answers} of {verdict.sent} answered"
     return f"{client.label:24}{answers:>22}  {(end_s - start_s) * 1e3:.0f} ms silence, {state}"
+
+
+def _sectors(seen: Observed) -> str:
+    verdict = seen.disk.verdict
+    return f"{verdict.checked} sectors compared" if verdict else "not compared"
 
 
 def _yes(value: bool) -> str:

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from remus_ha.caretaker import CareLink
 from remus_ha.checkpoint import process as primary_process
 from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.process import Primary
-from remus_ha.checkpoint.session import Session
+from remus_ha.checkpoint.session import Session, SessionDisk
 from remus_ha.control_socket import NotRunning, ask
 from remus_ha.core.register import Kind, Register
 from remus_ha.core.witness import Ledger
+from remus_ha.disk import tls
+from remus_ha.disk.spec import DiskSpec
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.errors import CommandFailed, NotEnoughMemory
 from remus_ha.hypervisor.xen.helper import SaveHelper
@@ -117,6 +120,7 @@ class Restore:
         self.claims: list[int] = []
         read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         grow_pipe(self.write_end, 1 << 20)
+        self.seal = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.write_end, False)
         with self.path.open("wb") as out:
             self.process = subprocess.Popen(
@@ -219,6 +223,8 @@ class Pair:
         self.root = Path(tempfile.mkdtemp(prefix="rh", dir="/tmp"))
         monkeypatch.setattr(rundir, "ROOT", self.root / "run")
         monkeypatch.setattr(rundir, "STATE", self.root / "state")
+        monkeypatch.setattr(rundir, "LOGS", self.root / "log")
+        (self.root / "log").mkdir()
         self.story = Story()
         self.guest = Guest(self.story)
         self.buffer = Buffer(self.story, self.guest)
@@ -230,6 +236,9 @@ class Pair:
         self.created: tuple[int, str] | None = None
         self.witness = "etcd://127.0.0.1:1"
         self.session = secrets.token_hex(16)
+        self.disks: dict[str, int] = {}  # octets of each
+        self.disk_ack = "received"
+        self.ends = tls.create()
         self.restore = Restore(self.root, self.story)
         self.primary: Side
         self.backup: Side
@@ -269,7 +278,16 @@ class Pair:
             detect_ms=self.detect_ms,
             certificate=encode_certificate(own.certificate),
             wall_clock_s=time.time(),
+            disks=tuple(
+                DiskSpec(vdev, str(self.image(vdev)), size, self.disk_ack, "", False, 1 << 30)
+                for vdev, size in self.disks.items()
+            ),
+            disk_end=asdict(self.ends.server) if self.disks else {},
         )
+
+    def image(self, vdev: str) -> Path:
+        """A disk's image on the backup."""
+        return self.root / f"{vdev}.img"
 
     def start_backup(self) -> Reply:
         incoming = Incoming(self.request(self._own), "b", "nonce-b", "127.0.0.1", 0)
@@ -282,13 +300,17 @@ class Pair:
             self.backup_process = Backup(
                 incoming=incoming,
                 restore_pid=self.restore.process.pid,
-                restore_fd=self.restore.write_end,
+                held=(self.restore.write_end, *self.restore.seal),
                 driver=witness,
                 asker=Asker(witness, 1.0),
                 kept=kept,
                 link=link,
             )
-            return self.backup_process.receive(*await_primary(incoming, link, self._replies.put))
+            return self.backup_process.receive(
+                *await_primary(
+                    incoming, link, self._replies.put, self.backup_process.start_stores()
+                )
+            )
 
         self.backup = Side(work)
         return parse_reply(self._replies.get(timeout=DEADLINE_S))
@@ -330,6 +352,12 @@ class Pair:
             on_reboot=self.on_reboot,
             on_crash="destroy",
             vifs=(),
+            disks=tuple(
+                SessionDisk(vdev, "/none", f"{vdev}-raw", size, port)
+                for (vdev, size), port in zip(self.disks.items(), reply.disk_ports, strict=True)
+            ),
+            disk_entry="tests.functional.checkpoint.straight:StraightDisks",
+            disk_rate=0,
             config=CONFIG,
             product_version="",
         )

@@ -63,6 +63,26 @@ class Reader:
         self._far.close()
 
 
+class Disks:
+    """Replicated disks whose backup answers at once, or only when ``answer`` is called."""
+
+    def __init__(self, story: Story) -> None:
+        self._story, self._closed = story, -1
+        self.answers = True
+
+    def close(self, n: int) -> None:
+        self._story(f"close {n}")
+        if self.answers:
+            self.answer(n)
+
+    def answer(self, n: int) -> None:
+        self._story(f"closed {n}")
+        self._closed = n
+
+    def closed(self, n: int) -> bool:
+        return self._closed >= n
+
+
 class Bench:
     """One session without network and without table: the test acknowledges.
 
@@ -80,7 +100,8 @@ class Bench:
         self.samples: list[Sample] = []
         self.logged: list[str] = []
         self.acknowledge: Callable[[int], None] = lambda n: self.after(0.005, self.ack, n)
-        self.timing = Timing(suspend_s=2.0, copy_s=5.0)
+        self.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=1.0)
+        self.disks = Disks(self.story)
         self.pace = Pace(10_000_000, share=0.0)
         self.helper: SaveHelper | None = None
         self.epochs: Epochs
@@ -97,6 +118,7 @@ class Bench:
             stream=self.helper,
             outflow=self.outflow,
             buffer=self.buffer,
+            disks=self.disks,
             pace=self.pace,
             timing=self.timing,
             mark=self._mark,
@@ -237,7 +259,7 @@ def test_the_pair_is_waited_for(bench: Bench) -> None:
 
 
 def test_a_guest_that_never_takes_the_request(bench: Bench) -> None:
-    bench.timing = Timing(suspend_s=0.3, copy_s=5.0)
+    bench.timing = Timing(suspend_s=0.3, copy_s=5.0, close_s=1.0)
     bench.guest.take_s = None
     bench.start()
     before = time.monotonic()
@@ -251,14 +273,14 @@ def test_a_guest_that_never_takes_the_request(bench: Bench) -> None:
 
 def test_a_guest_that_takes_the_request_and_never_suspends(bench: Bench) -> None:
     """Linux takes the request first and may then fail to freeze its processes."""
-    bench.timing = Timing(suspend_s=0.3, copy_s=5.0)
+    bench.timing = Timing(suspend_s=0.3, copy_s=5.0, close_s=1.0)
     bench.guest.obey_s = None
     bench.start()
     assert "did not suspend" in bench.run(limit_s=5.0).reason
 
 
 def test_a_guest_that_its_operator_has_paused_is_waited_for(bench: Bench) -> None:
-    bench.timing = Timing(suspend_s=0.2, copy_s=5.0)
+    bench.timing = Timing(suspend_s=0.2, copy_s=5.0, close_s=1.0)
     bench.start()
     bench.after(0.0, bench.guest.become, Life.PAUSED)
     bench.after(1.0, bench.guest.become, Life.RUNNING)
@@ -268,7 +290,7 @@ def test_a_guest_that_its_operator_has_paused_is_waited_for(bench: Bench) -> Non
 
 def test_a_pause_while_the_request_is_on_its_way(bench: Bench) -> None:
     """A paused guest cannot take it; it does when it runs again."""
-    bench.timing = Timing(suspend_s=0.2, copy_s=5.0)
+    bench.timing = Timing(suspend_s=0.2, copy_s=5.0, close_s=1.0)
     bench.guest.take_s = None
     bench.start()
 
@@ -335,7 +357,7 @@ def test_a_copy_that_the_network_does_not_take_ends_at_its_deadline(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outflow_module, "PIPE_WANTED", 65536)
-    bench.timing = Timing(suspend_s=2.0, copy_s=0.5)
+    bench.timing = Timing(suspend_s=2.0, copy_s=0.5, close_s=1.0)
     bench.reader.going.clear()
     bench.start(f'helper.remus(b"", {64 << 20})')
     before = time.monotonic()
@@ -364,7 +386,7 @@ def test_a_copy_that_the_network_does_not_take_ends_at_its_deadline(
 def test_a_helper_that_stands_still_or_speaks_out_of_turn(
     bench: Bench, scenario: str, reason: str
 ) -> None:
-    bench.timing = Timing(suspend_s=2.0, copy_s=0.3)
+    bench.timing = Timing(suspend_s=2.0, copy_s=0.3, close_s=1.0)
     bench.start(scenario)
     assert reason in bench.run(limit_s=5.0).reason
     assert bench.buffer.commits == len(bench.marks)
@@ -403,3 +425,31 @@ def test_samples_tell_what_happened_when(bench: Bench) -> None:
         assert sample.pause_s == sample.resumed - sample.suspended
     assert [sample.n for sample in bench.samples] == list(range(len(bench.samples)))
     assert len(bench.samples) >= 3
+
+
+# --- disks
+
+
+def test_the_guest_goes_on_only_when_the_epoch_is_closed_on_its_disks(bench: Bench) -> None:
+    bench.disks.answers = False
+    close = bench.disks.close
+
+    def close_late(n: int) -> None:
+        close(n)
+        bench.after(0.2, bench.disks.answer, n)
+
+    bench.disks.close = close_late  # type: ignore[method-assign]
+    bench.start()
+    bench.run(epochs=2)
+    order = bench.story.of("close", "closed", "resume", "mark")
+    assert order[:4] == ["close 0", "closed 0", "resume", "mark 0"]
+    assert order[4:8] == ["close 1", "closed 1", "resume", "mark 1"]
+
+
+def test_an_epoch_that_cannot_be_closed_on_the_disks_is_never_marked(bench: Bench) -> None:
+    bench.disks.answers = False
+    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=0.2)
+    bench.start()
+    trouble = bench.run()
+    assert "could not be closed" in trouble.reason
+    assert bench.marks == []

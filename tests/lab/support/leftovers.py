@@ -38,7 +38,8 @@ class HostState:
         """A restoring xl that has a domain stays as its monitor, as after ``xl create``."""
         if "xl migrate-receive" in process:
             return not self.domains
-        return any(name in process for name in ("remus_ha.", "/remus-ha ", "libxl-save-helper"))
+        names = ("remus_ha.", "/remus-ha ", "libxl-save-helper", "nbdkit")
+        return any(name in process for name in names)
 
 
 def parse(text: str) -> HostState:

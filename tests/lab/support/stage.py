@@ -7,11 +7,12 @@ from remus_ha.lab.cluster import Lab
 from remus_ha.lab.control import GuestControl
 from remus_ha.lab.host import Host
 from remus_ha.lab.plan import GuestPlan, Link
-from remus_ha.lab.xlconfig import GuestSpec
+from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 from tests.lab.support.leftovers import forget_results, state_of
 
 WITNESS = "etcd://10.97.0.254:2379"
 HOSTS = ("a", "b")
+DISK_MIB = 32
 # The standard guest keeps the totals of 64 clients; a story has three.
 STORIES_PER_GUEST = 18
 # Linux 6.1 loses a vif's receive buffers (1 MiB) at every restore, after ``xl migrate`` alike,
@@ -78,16 +79,21 @@ class Stage:
 
     # -- the guest
 
-    def guest(self, *, vifs: int = 2, on: str = "", fresh: bool = False) -> Guest:
+    def guest(self, *, vifs: int = 2, disks: int = 0, on: str = "", fresh: bool = False) -> Guest:
         """The running guest, a new one if there is none (or ``fresh``, or it is elsewhere)."""
         kept = self._guest
-        fits = kept is not None and kept.plan.vifs == vifs and on in ("", kept.host)
+        fits = (
+            kept is not None
+            and (kept.plan.vifs, kept.plan.disks) == (vifs, disks)
+            and on in ("", kept.host)
+        )
         if kept is not None and fits and not fresh and not kept.is_worn:
             kept.stories += 1
             return kept
         self.drop_guest()
         where = on or "a"
-        spec = GuestSpec(name=f"g{next(self._names)}", vifs=vifs)
+        name = f"g{next(self._names)}"
+        spec = GuestSpec(name=name, vifs=vifs, disks=plain_disks(disks, DISK_MIB))
         plan = self.lab.guests.create(spec, where)
         self._guest = Guest(self.lab, plan, where)
         return self._guest
@@ -110,7 +116,9 @@ class Stage:
         for name in HOSTS:
             if self.lab.host(name).running:
                 # A host that has lost the guest keeps its MACs shut; the next one has them too.
-                self.lab.host(name).shell.run("rm -rf /run/remus-ha/vif /var/lib/remus-ha/vif")
+                self.lab.host(name).shell.run(
+                    "rm -rf /run/remus-ha/vif /var/lib/remus-ha/vif /srv/guests"
+                )
 
     # -- between stories
 

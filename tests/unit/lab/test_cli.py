@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from remus_ha.lab.cli import build_parser, main
+from remus_ha.lab.cli import build_parser, guest_spec, main
+from remus_ha.lab.xlconfig import DiskSpec
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +57,19 @@ def test_verbs_without_a_lab_say_what_to_run(
 def test_a_wrong_link_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["unplug", "a", "disk"]) == 1
     assert "guest, repl, mgmt" in capsys.readouterr().err
+
+
+def test_disks_of_a_guest() -> None:
+    def disks(words: str) -> tuple[DiskSpec, ...]:
+        return guest_spec(build_parser().parse_args(words.split())).disks
+
+    assert disks("guest create web") == ()
+    assert disks("guest create web --disks 2 --disk-mib 16") == (
+        DiskSpec("xvda", 16),
+        DiskSpec("xvdb", 16),
+    )
+
+
+def test_too_many_disks_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("guest create web --disks 9".split()) == 1
+    assert "0 to 8" in capsys.readouterr().err

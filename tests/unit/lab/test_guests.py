@@ -1,7 +1,12 @@
 from pathlib import Path
 
+import pytest
+
 from remus_ha.lab.control import GuestStat, parse_stat
-from remus_ha.lab.guests import parse_xl_list
+from remus_ha.lab.errors import BadValue
+from remus_ha.lab.guests import _check, _make_images, parse_xl_list
+from remus_ha.lab.run import run
+from remus_ha.lab.xlconfig import DiskSpec, GuestSpec, plain_disks
 
 FIXTURE = Path(__file__).parent / "fixtures" / "xl-list-4.17.txt"
 
@@ -22,3 +27,32 @@ def test_stat() -> None:
         "dirty_kib_s=1024 dirty_mib=4 chatter=20 chatter_seq=58 free_kib=5000"
     )
     assert parse_stat(text) == GuestStat("g", 50, 153, 8023754, 2, 3238, 1, 1024, 4, 20, 58, 5000)
+
+
+def test_images_are_made_sparse_and_an_older_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("remus_ha.lab.guests.IMAGES", str(tmp_path / "guests"))
+    monkeypatch.setattr("remus_ha.lab.xlconfig.IMAGES", str(tmp_path / "guests"))
+    spec = GuestSpec("web", disks=plain_disks(2, 5))
+    run(["sh", "-c", " && ".join(_make_images(spec))])
+    first, second = (tmp_path / "guests" / f"web-xvd{letter}.img" for letter in "ab")
+    assert first.stat().st_size == second.stat().st_size == 5 << 20
+    assert first.stat().st_blocks == 0
+    first.write_text("kept")
+    run(["sh", "-c", " && ".join(_make_images(spec))])
+    assert first.read_text() == "kept"
+
+
+def test_without_disks_there_is_nothing_to_make() -> None:
+    assert _make_images(GuestSpec("web")) == []
+
+
+@pytest.mark.parametrize(
+    "disks",
+    [(DiskSpec("xvdb"),), (DiskSpec("xvdb"), DiskSpec("xvda")), (DiskSpec("xvda", size_mib=3),)],
+)
+def test_disks_that_cannot_be(disks: tuple[DiskSpec, ...]) -> None:
+    _check(GuestSpec("web", disks=plain_disks(8)))
+    with pytest.raises(BadValue, match="disk"):
+        _check(GuestSpec("web", disks=disks))

@@ -52,3 +52,11 @@ def test_the_processor_lacks_what_breaks_under_emulation() -> None:
 def test_a_thawing_host_waits_for_its_memory() -> None:
     assert "-incoming" not in words()
     assert words(incoming=True)[-2:] == ["-incoming", "defer"]
+
+
+def test_the_data_disk_is_the_second_and_flushes_when_told() -> None:
+    drives = [word for word in words() if word.startswith("if=none,id=")]
+    assert [drive.split(",")[1] for drive in drives] == ["id=disk", "id=data"]
+    assert "file=/s/b-data.raw,format=raw,cache=writeback" in drives[1]
+    devices = [word for word in words() if word.startswith("virtio-blk-pci")]
+    assert devices == ["virtio-blk-pci,drive=disk", "virtio-blk-pci,drive=data"]

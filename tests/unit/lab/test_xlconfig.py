@@ -1,7 +1,10 @@
 import ast
 
+import pytest
+
+from remus_ha.lab.errors import BadValue
 from remus_ha.lab.plan import GuestPlan
-from remus_ha.lab.xlconfig import GuestSpec, render
+from remus_ha.lab.xlconfig import DiskSpec, GuestSpec, plain_disks, render
 
 
 def settings(spec: GuestSpec) -> dict[str, object]:
@@ -36,3 +39,36 @@ def test_each_vif_has_a_mac_and_the_quick_script() -> None:
 def test_stock_scripts_are_named() -> None:
     vifs = settings(GuestSpec("web", stock_scripts=True))["vif"]
     assert vifs == ["mac=00:16:3e:00:00:33,bridge=xenbr0,script=vif-bridge"]
+
+
+def test_disks_are_images_on_the_data_disk() -> None:
+    made = settings(GuestSpec("web", disks=plain_disks(2)))
+    assert made["disk"] == [
+        "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=/srv/guests/web-xvda.img",
+        "format=raw,vdev=xvdb,access=rw,backendtype=qdisk,target=/srv/guests/web-xvdb.img",
+    ]
+    assert "disks=2" in str(made["cmdline"]).split()
+
+
+def test_another_format_and_backend() -> None:
+    disk = DiskSpec("xvda", format="qcow2", backend="tap")
+    assert settings(GuestSpec("web", disks=(disk,)))["disk"] == [
+        "format=qcow2,vdev=xvda,access=rw,backendtype=tap,target=/srv/guests/web-xvda.img"
+    ]
+
+
+def test_a_guest_without_disks_hears_nothing_of_them() -> None:
+    made = settings(GuestSpec("web"))
+    assert "disk" not in made
+    assert "disks=" not in str(made["cmdline"])
+
+
+def test_a_word_of_the_options_wins_over_the_number_of_disks() -> None:
+    words = str(settings(GuestSpec("web", disks=plain_disks(2), options="disks=1"))["cmdline"])
+    assert [word for word in words.split() if word.startswith("disks=")] == ["disks=2", "disks=1"]
+
+
+@pytest.mark.parametrize("count", [-1, 9])
+def test_a_number_of_disks_that_cannot_be(count: int) -> None:
+    with pytest.raises(BadValue, match="number of disks"):
+        plain_disks(count)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remus_ha.disk.spec import DiskSpec
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.errors import NameTaken, NotEnoughMemory
 from remus_ha.receive.request import (
@@ -43,6 +44,8 @@ REQUEST = Request(
     detect_ms=1000,
     certificate="AAAA",
     wall_clock_s=1.5,
+    disks=(DiskSpec("xvda", "/srv/web1.img", 1 << 20, "received", "", False, 1 << 30),),
+    disk_end={"authority": "A", "certificate": "C", "key": "K"},
 )
 REPLY = Reply("10.0.0.2", 4001, 4002, "AAAA", "b", "8899aabbccddeeff", 2.5, ("slow",))
 
@@ -66,7 +69,8 @@ def test_a_request_survives_its_line(
     name: str, memory_kib: int, wall_clock_s: float, vifs: tuple[VifSpec, ...]
 ) -> None:
     fields = {**asdict(REQUEST), "guest_name": name, "memory_kib": memory_kib}
-    request = Request(**{**fields, "wall_clock_s": wall_clock_s, "vifs": vifs})
+    fields |= {"wall_clock_s": wall_clock_s, "vifs": vifs, "disks": REQUEST.disks}
+    request = Request(**fields)
     line = to_line(request)
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")

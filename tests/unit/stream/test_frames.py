@@ -59,6 +59,8 @@ any_frame: st.SearchStrategy[f.Frame] = st.one_of(
     st.builds(f.Stop, session=sessions, reason=st.sampled_from(f.StopReason)),
     st.builds(f.Stopped, session=sessions),
     st.builds(f.Error, session=sessions, error_code=text(64), text=text(4096)),
+    st.builds(f.CloseDisks, session=sessions, n=u64),
+    st.builds(f.DisksClosed, session=sessions, n=u64),
 )
 
 #: One of each, with the octets that every release of version 1 must write.
@@ -92,6 +94,12 @@ GOLDEN: dict[str, f.Frame] = {
     "526d48410109000000000000000102030405060708090a0b0c0d0e0f": f.Stopped(SESSION),
     "526d4841010a000010000000000102030405060708090a0b0c0d0e0f"
     "0a00" "53545245414d2d303035" "0200" "6f68": f.Error(SESSION, "STREAM-005", "oh"),
+    "526d4841010c000008000000000102030405060708090a0b0c0d0e0f0700000000000000": f.CloseDisks(
+        SESSION, 7
+    ),
+    "526d4841010d000008000000000102030405060708090a0b0c0d0e0f0700000000000000": f.DisksClosed(
+        SESSION, 7
+    ),
 }  # fmt: skip
 
 

@@ -75,15 +75,19 @@ class Store:
 class Client:
     """QEMU's NBD client, one connection, commands as qemu-io takes them."""
 
-    def __init__(self, nbd: Path) -> None:
-        command = ["qemu-io", "-f", "raw", f"nbd+unix:///?socket={nbd}"]
+    def __init__(self, *where: str) -> None:
+        """``where``: options of qemu-io that name the export."""
         self.process = subprocess.Popen(
-            command,
+            ["qemu-io", *where],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    @classmethod
+    def of(cls, nbd: Path) -> "Client":
+        return cls("-f", "raw", f"nbd+unix:///?socket={nbd}")
 
     def do(self, command: str, answer: str) -> str:
         """Give a command; the line that holds ``answer``."""
@@ -114,7 +118,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def client(store: Store) -> Iterator[Client]:
-    made = Client(store.nbd)
+    made = Client.of(store.nbd)
     yield made
     made.kill()
 

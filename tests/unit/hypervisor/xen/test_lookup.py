@@ -8,14 +8,36 @@ import pytest
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Disk, Life, Vif
 from remus_ha.hypervisor.xen import lookup
+from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
 from tests.unit.hypervisor.xen.listing import DISKS, DOM0, PVH, UUID, other, pvh
 
 
 @pytest.fixture
 def driver() -> XenDriver:
-    """Without a hypervisor: its judgement of a guest needs none."""
-    return XenDriver.__new__(XenDriver)
+    """Without a hypervisor: its judgement of a guest needs only xenstore."""
+    made = XenDriver.__new__(XenDriver)
+    made._xs = Xenstore({})
+    return made
+
+
+class Xenstore:
+    """What ``xen.lowlevel.xs`` says of a store with these nodes."""
+
+    def __init__(self, nodes: dict[str, str]) -> None:
+        self._nodes = nodes
+
+    def ls(self, _transaction: str, path: str) -> list[str] | None:
+        inner = (node for node in self._nodes if node.startswith(path + "/"))
+        return sorted({node[len(path) + 1 :].split("/")[0] for node in inner}) or None
+
+    def read(self, _transaction: str, path: str) -> bytes | None:
+        return self._nodes[path].encode() if path in self._nodes else None
+
+
+def qdisk(devid: int, dev: str, sectors: int) -> dict[str, str]:
+    top = f"/local/domain/0/backend/qdisk/3/{devid}"
+    return {f"{top}/dev": dev, f"{top}/sectors": str(sectors), f"{top}/sector-size": "512"}
 
 
 def codes(driver: XenDriver, entry: dict[str, Any], life: Life = Life.RUNNING) -> list[str]:
@@ -41,15 +63,33 @@ def test_disks(driver: XenDriver) -> None:
     entry["config"]["disks"] = DISKS
     guest = lookup.parse(entry, Life.RUNNING)
     assert guest.disks == (
-        Disk("xvda", "/var/lib/xen/web1.img", writable=True, cdrom=False),
-        Disk("xvdb", "/dev/vg0/data", writable=False, cdrom=False),
-        Disk("hdc", "", writable=False, cdrom=True),
+        Disk("xvda", "/var/lib/xen/web1.img", writable=True, cdrom=False, format="raw"),
+        Disk("xvdb", "/dev/vg0/data", writable=False, cdrom=False, format="raw"),
+        Disk("hdc", "", writable=False, cdrom=True, format="raw"),
     )
     (refused,) = driver.obstacles(guest, disks_may_differ=False)
-    assert isinstance(refused, errors.WritableDisk)
+    assert isinstance(refused, errors.DiskNotInQemu)
     assert "xvda" in str(refused)
     assert "xvdb" not in str(refused)
     assert driver.obstacles(guest, disks_may_differ=True) == []
+
+
+def test_a_disk_that_a_qemu_serves_can_be_replicated(driver: XenDriver) -> None:
+    entry = pvh()
+    entry["config"]["disks"] = DISKS
+    driver._xs = Xenstore(qdisk(51712, "xvda", 2048))
+    guest = lookup.parse(entry, Life.RUNNING)
+    assert driver.obstacles(guest, disks_may_differ=False) == []
+    (disk,) = driver.disks(guest)
+    assert disk == ServedDisk("xvda", "/var/lib/xen/web1.img", 1 << 20, "xvda-raw")
+
+
+def test_only_raw_disks_can_be_replicated(driver: XenDriver) -> None:
+    entry = pvh()
+    entry["config"]["disks"] = [{**DISKS[0], "format": "qcow2"}]
+    driver._xs = Xenstore(qdisk(51712, "xvda", 2048))
+    (refused,) = driver.obstacles(lookup.parse(entry, Life.RUNNING), disks_may_differ=False)
+    assert isinstance(refused, errors.DiskFormat)
 
 
 @pytest.mark.parametrize(("kind", "code"), [("pv", "XEN-005"), ("hvm", "XEN-006")])

@@ -48,6 +48,10 @@ def test_disks() -> None:
         "format=raw,vdev=xvda,access=rw,target=/var/lib/xen/web1.img",
         "format=raw,vdev=xvdb,access=ro,target=/dev/vg0/data",
     ]
+    config["disks"] = [{**DISKS[0], "backend": "qdisk"}]
+    assert settings(config)["disk"] == [
+        "format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=/var/lib/xen/web1.img"
+    ]
 
 
 @pytest.mark.parametrize("kind", ["pv", "hvm"])

@@ -2,11 +2,17 @@
 
 from dataclasses import replace
 
-from remus_ha.lab.demo.figures import Checkpoint, Client, Observed
+from remus_ha.lab.demo.figures import Checkpoint, Client, DiskSeen, Observed
 from remus_ha.lab.demo.journal import Failover
+from remus_ha.lab.disks import Verdict
 from remus_ha.lab.ledger_check import Exchange, LedgerReport, Reply
 
 CUT_S = 100.0
+CLEAN = Verdict(
+    clean=True, in_flight=0, saved=2, checked=100, missing=0, later=0, corrupt=0, unread=0,
+    unsure=0, torn=0, first="", disks={},
+)  # fmt: skip
+DISK = DiskSeen(("line 1", "line 2"), ("line 1", "line 2"), CLEAN)
 OPEN_S = 102.5
 
 
@@ -54,6 +60,7 @@ def run() -> Observed:
         committed=50,
         home="b",
         clock_error_ms=4.0,
+        disk=DISK,
     )
 
 

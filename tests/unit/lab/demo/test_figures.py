@@ -14,7 +14,7 @@ def test_the_report_has_exactly_the_promised_keys() -> None:
     assert list(report) == [
         "guest_survived", "connections_survived", "acknowledged_lost", "went_back", "silence_ms",
         "detection_ms", "decision_ms", "restore_ms", "checkpoints", "checkpoints_per_s",
-        "pause_ms", "added_latency_ms",
+        "pause_ms", "added_latency_ms", "disk_agrees", "saved", "saved_lost",
     ]  # fmt: skip
     assert list(report["pause_ms"]) == list(report["added_latency_ms"]) == ["median", "p95"]
 
@@ -78,6 +78,24 @@ def test_every_broken_promise_is_a_failure(wrong: dict[str, int], failure: str) 
     first = replace(first, verdict=replace(first.verdict, **wrong))
     report = figures.measure(replace(seen, clients=(first, second)))
     assert report.failures() == [failure]
+
+
+@pytest.mark.parametrize(
+    ("disk", "failure"),
+    [
+        (
+            replace(observed.DISK, verdict=None),
+            "the guest's disk and its memory are not of one epoch",
+        ),
+        (
+            replace(observed.DISK, verdict=replace(observed.CLEAN, clean=False, later=1)),
+            "the guest's disk and its memory are not of one epoch",
+        ),
+        (replace(observed.DISK, found=("line 1", None)), "1 saved lines were lost"),
+    ],
+)
+def test_a_disk_that_lost_something_is_a_failure(disk: figures.DiskSeen, failure: str) -> None:
+    assert figures.measure(replace(observed.run(), disk=disk)).failures() == [failure]
 
 
 def test_nothing_measured_is_nothing_told() -> None:

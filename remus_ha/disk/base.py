@@ -1,0 +1,103 @@
+"""What every way of replicating a running guest's disks offers to the primary's process.
+
+A driver works beside the epoch loop and reports through a descriptor; nothing here ever waits.
+Whatever goes wrong, the guest goes on on its own disk: it never sees an error of ours.
+"""
+
+import abc
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """One disk and the store it goes to. ``size`` is octets; ``port`` the store's NBD port."""
+
+    vdev: str
+    node: str  # of the hypervisor's back-end
+    size: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where the stores are. ``tls``: directory of this end's certificate; ``rate``: octets/s.
+
+    ``rate`` bounds the synchronisation, 0: no bound. What the guest writes is never slowed down.
+    """
+
+    address: str
+    tls: Path
+    rate: int
+
+
+class Stage(enum.Enum):
+    """How far a driver is; it only ever goes down this list."""
+
+    ATTACHING = "attaching"
+    SYNCING = "syncing"  # what was there before is being copied
+    MIRRORED = "mirrored"  # every write that the guest sees completed is in its store
+    FREEING = "freeing"
+    FREE = "free"  # nothing of ours is in the guest's way
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Synchronisation of one disk: octets done, of how many."""
+
+    vdev: str
+    done: int
+    of: int
+
+
+class DiskDriver(abc.ABC):
+    """All replicated disks of one guest. Used by one thread."""
+
+    @abc.abstractmethod
+    def fileno(self) -> int:
+        """Readable when ``pump`` has news."""
+
+    @abc.abstractmethod
+    def begin(self) -> None:
+        """Attach to the running disks and copy them; ends in MIRRORED or with a loss."""
+
+    @abc.abstractmethod
+    def pump(self) -> None:
+        """Take the news in. Raises DiskError once, when a disk is replicated no more."""
+
+    @property
+    @abc.abstractmethod
+    def stage(self) -> Stage:
+        """As of the last ``pump``."""
+
+    @abc.abstractmethod
+    def progress(self) -> tuple[Progress, ...]:
+        """Of every disk, as of the last ``pump``."""
+
+    @abc.abstractmethod
+    def end_epoch(self, n: int) -> None:
+        """The guest is suspended: what it has written by now is epoch n's, and nothing else is.
+
+        The driver sees to it that the backup is told so (``close_there``, given at its making)
+        after the last write of epoch n and before the first one of epoch n + 1 is there.
+        """
+
+    @abc.abstractmethod
+    def may_go_on(self, n: int) -> bool:
+        """Whether the guest may write again without spoiling epoch n."""
+
+    @abc.abstractmethod
+    def closed(self, n: int) -> None:
+        """The backup's answer: what comes now belongs to epoch n + 1."""
+
+    @abc.abstractmethod
+    def free(self) -> None:
+        """Take everything of ours off the disks, also what an earlier process left; then FREE.
+
+        The guest's writes wait for nobody from the first instants on. Idempotent.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go; after ``FREE``, or where nothing was begun."""

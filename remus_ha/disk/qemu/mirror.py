@@ -1,0 +1,121 @@
+"""Putting a write-blocking mirror under a running guest's disks, and taking it off again.
+
+QEMU 7.2 crashes when such a mirror starts while the guest writes: its filter takes writes before
+the job can. So the guest is paused for the instants of the start, once for all disks.
+
+Taking off begins with ``yank``, out of band: it cuts the connection under writes that wait for a
+store that does not answer, and they complete. A cancel without it makes QEMU itself hang.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from remus_ha.disk import tls
+from remus_ha.disk.base import Mirrored, Stores
+from remus_ha.disk.errors import DiskError
+from remus_ha.disk.qemu import names
+from remus_ha.disk.qemu.errors import QemuBusy
+from remus_ha.disk.qemu.monitor import Monitor
+
+_LOOKS = 200
+_STILL = 3
+_FREE_S = 20.0
+
+Quiesce = Callable[[], AbstractContextManager[None]]
+
+
+async def attach(
+    monitor: Monitor, domid: int, disks: Sequence[Mirrored], stores: Stores, quiesce: Quiesce
+) -> None:
+    """Start the mirrors; each says BLOCK_JOB_READY when its disk is copied. Raises DiskError."""
+    await monitor.do(
+        "object-add",
+        qom_type="tls-creds-x509",
+        id=names.TLS,
+        dir=str(stores.tls),
+        endpoint="client",
+        verify_peer=True,
+    )
+    for disk in disks:
+        await monitor.do(
+            "blockdev-add",
+            driver="nbd",
+            node_name=names.target(disk.vdev),
+            server={"type": "inet", "host": stores.address, "port": str(disk.port)},
+            tls_creds=names.TLS,
+            tls_hostname=tls.SERVER_NAME,
+        )
+    with quiesce():
+        await _rest(monitor, domid)
+        for disk in disks:
+            await _start(monitor, disk, stores.rate)
+
+
+async def _start(monitor: Monitor, disk: Mirrored, rate: int) -> None:
+    await monitor.do(
+        "blockdev-mirror",
+        job_id=names.job(disk.vdev),
+        device=disk.node,
+        target=names.target(disk.vdev),
+        sync="full",
+        copy_mode="write-blocking",
+        filter_node_name=names.filter_node(disk.vdev),
+        on_target_error="report",
+        on_source_error="report",
+        speed=rate,
+    )
+
+
+async def _rest(monitor: Monitor, domid: int) -> None:
+    """Until nothing that the paused guest asked for is on its way in QEMU. Raises QemuBusy."""
+    await monitor.do("stop")  # waits for all requests that QEMU knows of
+    await monitor.do("cont")
+    last, same = None, 0
+    for _ in range(_LOOKS):  # each look is a round of QEMU's main loop, which takes new ones in
+        now = await _counts(monitor)
+        same = same + 1 if now == last else 0
+        last = now
+        if same == _STILL:
+            return
+    raise QemuBusy(domid=domid)
+
+
+async def _counts(monitor: Monitor) -> list[tuple[int, ...]]:
+    keys = ("rd_operations", "wr_operations", "flush_operations", "unmap_operations")
+    found = await monitor.do("query-blockstats")
+    return [tuple(device["stats"].get(key, 0) for key in keys) for device in found]
+
+
+async def free(monitor: Monitor, vdevs: Sequence[str], log: Callable[[str], None]) -> None:
+    """Take off whatever of ours is there; what QEMU refuses is said to ``log``."""
+    for vdev in vdevs:
+        where = {"type": "block-node", "node-name": names.target(vdev)}
+        with contextlib.suppress(DiskError):  # no such connection, or it is cut already
+            await monitor.do("yank", instances=[where], oob=True)
+    try:
+        await asyncio.wait_for(_end_jobs(monitor), _FREE_S)
+    except (DiskError, TimeoutError) as e:
+        log(f"a mirror did not end: {e}")
+    for vdev in vdevs:
+        node = names.target(vdev)
+        await _removed(monitor.do("blockdev-del", node_name=node), log)
+    await _removed(monitor.do("object-del", id=names.TLS), log)
+
+
+async def _end_jobs(monitor: Monitor) -> None:
+    while jobs := await monitor.jobs():
+        for job in jobs:
+            with contextlib.suppress(DiskError):  # it is ending by itself
+                await monitor.do("block-job-cancel", device=job, force=True)
+        await monitor.event()  # of an end; there may be others before
+
+
+async def _removed(command: Awaitable[Any], log: Callable[[str], None]) -> None:
+    try:
+        await command
+    except DiskError as e:
+        if not any(word in str(e) for word in ("not found", "Failed to find")):
+            log(str(e))

@@ -1,0 +1,48 @@
+"""What both hosts have to know of a protected disk."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from remus_ha import rundir
+
+VDEV = re.compile("[a-z]{2,4}[0-9]{0,3}")
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpec:
+    """One disk that is replicated. ``size`` and ``limit`` are octets.
+
+    ``identity`` names the primary's storage, so that the backup can tell whether its own is the
+    very same; ``overwrite``: the operator's word that an image in the way may be lost.
+    """
+
+    vdev: str
+    path: str  # on the backup
+    size: int
+    ack: str  # remus_ha.disk.store.engine.Ack
+    identity: str
+    overwrite: bool
+    limit: int
+
+
+def journal_of(image: Path) -> Path:
+    """Where an image's uncommitted epochs lie: on its own file system, so that they share its fate.
+
+    A block device has none; its journal is in the product's state directory.
+    """
+    if image.is_block_device():
+        return rundir.STATE / "journal" / image.as_posix().strip("/").replace("/", "-")
+    return image.with_name(f".{image.name}.epochs")
+
+
+def valid(spec: DiskSpec) -> bool:
+    """Whether it can be believed: it comes from the other host, and names files here."""
+    return bool(
+        VDEV.fullmatch(spec.vdev)
+        and spec.path.startswith("/")
+        and "\0" not in spec.path
+        and spec.size > 0
+        and spec.limit > 0
+        and spec.ack in ("received", "durable")
+    )

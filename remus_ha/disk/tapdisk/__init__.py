@@ -1,0 +1,1 @@
+"""tapdisk's remus protocols, both ends of each: the replication link and the FIFOs."""

@@ -1,0 +1,176 @@
+"""What can go wrong between two tapdisk-remus peers, or with the FIFOs. Codes DISK-101 onwards.
+
+Everything that a peer can cause by what it *sends* is a ``WireError``.
+"""
+
+from remus_ha.disk.errors import DiskError
+
+_SAME_DISK = "Name the same 'remus:HOST:PORT' disk, of the same size, on both hosts."
+_PROTECT_AGAIN = "protect the guest again; its disk is synchronised anew."
+_LOOK_AND_PROTECT = "Look at the other host and at the replication link, then " + _PROTECT_AGAIN
+_HOLD_OUTPUT = (
+    "Release no output of this epoch: end the memory replication first, or let the backup take "
+    "over; then look at the backup's disk and " + _PROTECT_AGAIN
+)
+
+
+class TapdiskError(DiskError):
+    """Base of everything that this package raises."""
+
+
+class WireError(TapdiskError):
+    """The peer sent octets that the protocol does not allow. The connection is of no more use."""
+
+
+class UnknownCode(WireError):
+    code = "DISK-101"
+    cause = "the peer of the disk sent {octets!r}, which is no message that belongs here"
+    remedy = "Check that a tapdisk-remus peer, and nothing else, uses this address, then " + (
+        _PROTECT_AGAIN
+    )
+
+
+class WriteTooLarge(WireError):
+    code = "DISK-102"
+    cause = "the peer announced a write of {sectors} sectors; the protocol allows {limit}"
+    remedy = "Check that both hosts have the same byte order; larger writes have to be split."
+
+
+class WriteOutOfRange(WireError):
+    code = "DISK-103"
+    cause = "a write of {sectors} sectors at sector {sector} is not inside a disk of {size} sectors"
+    remedy = _SAME_DISK
+
+
+class WriteUnaligned(TapdiskError):
+    """The protocol knows whole sectors only."""
+
+    code = "DISK-104"
+    cause = "a write of {length} octets at octet {offset} is not made of whole 512-octet sectors"
+    remedy = "Give the guest a disk of 512-octet sectors."
+
+
+class PeerUnreachable(TapdiskError):
+    code = "DISK-105"
+    cause = "no connection with the backup's disk at {address}: {detail}"
+    remedy = "Start the backup's side of the disk first, and check the route and the firewall."
+
+
+class PeerLost(TapdiskError):
+    """The connection ended or broke; the kernel's reason is in the cause."""
+
+    code = "DISK-106"
+    cause = "the connection to the other host's disk ended: {detail}"
+    remedy = _LOOK_AND_PROTECT
+
+
+class PeerStalled(TapdiskError):
+    """The peer is connected and does not go on."""
+
+    code = "DISK-107"
+    cause = "the other host's disk has not gone on for {seconds:g} s: {detail}"
+    remedy = _LOOK_AND_PROTECT
+
+
+class CommitOverdue(PeerStalled):
+    """The connection is given up: a late ``done`` could be taken for the next epoch's."""
+
+    code = "DISK-108"
+    cause = "the backup's disk has not answered the commit within {seconds:g} s"
+    remedy = _HOLD_OUTPUT
+
+
+class CommitOutstanding(TapdiskError):
+    """``done`` carries no epoch: two at once could not be told apart."""
+
+    code = "DISK-109"
+    cause = "a commit of the disk was asked for while the one before is not answered"
+    remedy = "This is a defect: report it with the logs of both hosts."
+
+
+class CommitsOverlap(WireError):
+    """The same, by the peer."""
+
+    code = "DISK-110"
+    cause = "the peer of the disk asked for a commit while the one before was not answered"
+    remedy = "Let its controller wait for 'done' before it writes the next 'flush'."
+
+
+class UnexpectedDone(WireError):
+    code = "DISK-111"
+    cause = "the backup's disk answered a commit that nobody asked for"
+    remedy = "Check that one primary alone uses this backup disk, then " + _PROTECT_AGAIN
+
+
+class BacklogFull(TapdiskError):
+    """Nothing of the refused write was queued."""
+
+    code = "DISK-112"
+    cause = "the other host's disk has left {queued} octets untaken; the bound is {limit}"
+    remedy = _LOOK_AND_PROTECT
+
+
+class AddressTaken(TapdiskError):
+    code = "DISK-113"
+    cause = "{address} is in use, so this disk's role cannot be told"
+    remedy = "End what uses it ('ss -ltnp' names it), or choose another port on both hosts."
+
+
+class AddressUnknown(TapdiskError):
+    code = "DISK-114"
+    cause = "{host} has no IPv4 address: {detail}"
+    remedy = "Name the backup host by its IPv4 address."
+
+
+class UriInvalid(TapdiskError):
+    code = "DISK-115"
+    cause = "{text!r} does not name a replicated disk: {detail}"
+    remedy = "Write 'tap:remus:HOST:PORT|aio:/path', HOST being the backup, alike on both hosts."
+
+
+class FlushFailed(TapdiskError):
+    """tapdisk said ``fail``: the backup does not have this epoch. Never release its output."""
+
+    code = "DISK-116"
+    cause = "tapdisk could not send the epoch's commit to the backup ('fail' in {path})"
+    remedy = _HOLD_OUTPUT
+
+
+class FlushOverdue(TapdiskError):
+    """tapdisk said nothing; it never does if it is not connected. Never release the output."""
+
+    code = "DISK-117"
+    cause = "tapdisk has not answered the flush in {path} within {seconds:g} s"
+    remedy = _HOLD_OUTPUT
+
+
+class FlushOutstanding(TapdiskError):
+    """Two commands could be read as one."""
+
+    code = "DISK-118"
+    cause = "a flush was asked for while the one before is not answered in {path}"
+    remedy = CommitOutstanding.remedy
+
+
+class BadReply(TapdiskError):
+    """What it means is unknown, so the output stays held."""
+
+    code = "DISK-119"
+    cause = "tapdisk answered a flush with {octets!r} in {path}"
+    remedy = _HOLD_OUTPUT
+
+
+class TapdiskGone(TapdiskError):
+    """Nobody has the other end of the FIFO open. Never release output of an open epoch."""
+
+    code = "DISK-120"
+    cause = "no tapdisk serves {path}: {detail}"
+    remedy = "Look whether the disk's tapdisk process lives and names this address, then " + (
+        _PROTECT_AGAIN
+    )
+
+
+class FifoUnusable(TapdiskError):
+    code = "DISK-121"
+    cause = "{path} cannot be used as a FIFO: {detail}"
+    remedy = "Remove it, unless another tapdisk uses it, and start the disk again."

@@ -1,0 +1,53 @@
+"""What serves a domain's disks in dom0, as xenstore tells it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor import errors
+from remus_ha.hypervisor.base import Guest
+
+_BACKENDS = "/local/domain/0/backend"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedDisk:
+    """A writable disk that a QEMU serves. ``size`` is octets, ``node`` QEMU's block node."""
+
+    vdev: str
+    path: str
+    size: int
+    node: str
+
+
+def served(xs: Any, guest: Guest) -> tuple[list[ServedDisk], list[RemusError]]:
+    """The guest's writable disks, and why some of them cannot be replicated.
+
+    ``xs``: a connection of ``xen.lowlevel.xs``.
+    """
+    nodes = _qdisks(xs, guest.domid)
+    found: list[ServedDisk] = []
+    obstacles: list[RemusError] = []
+    for disk in guest.disks:
+        if not disk.writable:
+            continue
+        if disk.vdev not in nodes:
+            obstacles.append(errors.DiskNotInQemu(name=guest.name, vdev=disk.vdev))
+        elif disk.format != "raw":
+            obstacles.append(errors.DiskFormat(name=guest.name, vdev=disk.vdev, format=disk.format))
+        else:
+            size = nodes[disk.vdev]
+            found.append(ServedDisk(disk.vdev, disk.path, size, f"{disk.vdev}-{disk.format}"))
+    return found, obstacles
+
+
+def _qdisks(xs: Any, domid: int) -> dict[str, int]:
+    """Octets of each disk that a QEMU serves to the domain, by its name in the guest."""
+    top = f"{_BACKENDS}/qdisk/{domid}"
+    sizes = {}
+    for devid in xs.ls("", top) or []:
+        values = [xs.read("", f"{top}/{devid}/{key}") for key in ("dev", "sectors", "sector-size")]
+        if all(values):
+            dev, sectors, sector = values
+            sizes[dev.decode()] = int(sectors) * int(sector)
+    return sizes

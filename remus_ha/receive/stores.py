@@ -1,0 +1,290 @@
+"""All epoch stores of one guest, as one: what is asked of it is asked of every disk.
+
+A guest without disks has none, and every question is answered at once.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from remus_ha import rundir
+from remus_ha.disk.errors import StoreSilent
+from remus_ha.disk.spec import DiskSpec, journal_of
+from remus_ha.disk.store import launch
+from remus_ha.disk.store.client import StoreClient
+from remus_ha.disk.store.launch import SETUP, Setup
+from remus_ha.disk.tls import End
+from remus_ha.exceptions import RemusError
+from remus_ha.loop import Loop
+from remus_ha.stream.tcp import listen
+
+RECOVER = "remus_ha.disk.store.recover"
+SILENCE_S = 10.0  # a store that has not finished by then is ended, and its work taken up
+
+
+class StoreFailed(RemusError):
+    """A store's own error, carried over from its process."""
+
+    code = "DISK-016"
+    cause = "{code}: {cause}"
+    remedy = "{remedy}"
+
+
+@dataclass(slots=True)
+class Told:
+    """What the owner wants to hear of. ``closed`` and ``committed`` are of all disks."""
+
+    closed: Callable[[int], None]
+    prepared: Callable[[], None]
+    committed: Callable[[int], None]
+    finished: Callable[[], None]
+    severed: Callable[[str], None]
+    failed: Callable[[RemusError], None]
+
+
+class _Store:
+    """One disk's store, and how far it has got."""
+
+    def __init__(self, spec: DiskSpec, directory: Path) -> None:
+        self.spec = spec
+        self.journal = journal_of(Path(spec.path))
+        self.file = self.journal / SETUP
+        self.socket = directory / f"store-{spec.vdev}.sock"
+        self.client: StoreClient | None = None
+        self.closed = -1
+        self.finished = False
+        self.recovery: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+
+class Stores:
+    """The stores of ``specs``. ``directory`` is the session's in /run."""
+
+    def __init__(
+        self, loop: Loop, uuid: str, directory: Path, specs: tuple[DiskSpec, ...], told: Told
+    ) -> None:
+        self._loop, self._uuid, self._directory, self._told = loop, uuid, directory, told
+        self._stores = [_Store(spec, directory) for spec in specs]
+        self._committing = -1  # ordered, and not yet reported
+        self._committed = -1  # where ``finish`` shall end
+        self._finishing = False
+        self._ended = False
+
+    def __bool__(self) -> bool:
+        return bool(self._stores)
+
+    # --- the life of the processes
+
+    def start(self, address: str, end: End, *, known: Callable[[DiskSpec], bool]) -> list[int]:
+        """Start every store; the ports they serve the primary on. Raises RemusError."""
+        if not self._stores:
+            return []
+        tls = end.save(self._directory / "tls", "server")
+        for store in self._stores:
+            with listen(address, 0) as listener:
+                store.port = listener.getsockname()[1]
+                log = rundir.LOGS / f"store-{self._uuid}-{store.spec.vdev}.log"
+                launch.start(self._setup(store, known(store.spec)), store.file, listener, log, tls)
+            self._connect(store)
+        return [store.port for store in self._stores]
+
+    def _setup(self, store: _Store, known: bool) -> Setup:
+        spec = store.spec
+        return Setup(
+            disk=spec.vdev,
+            path=spec.path,
+            size=spec.size,
+            known=known,
+            directory=str(store.journal),
+            socket=str(store.socket),
+            ack=spec.ack,
+            limit=spec.limit,
+        )
+
+    def _connect(self, store: _Store) -> None:
+        store.client = StoreClient(
+            self._loop, store.spec.vdev, store.socket, said=self._said, ended=self._gone
+        )
+
+    def take_up(self, committed: int) -> None:
+        """A new receiver in place of a dead one: find the stores that live, tell what is real."""
+        for store in self._stores:
+            try:
+                self._connect(store)
+            except OSError:
+                store.client = None  # ``finish`` takes up what it has left
+            if store.client is not None and committed >= 0:
+                store.client.order("commit", committed)
+
+    def end(self) -> None:
+        """End what is left of them; their images stay. Idempotent."""
+        self._ended = True
+        for store in self._stores:
+            client, store.client = store.client, None
+            if client is not None:
+                client.order("cut")
+                client.kill()
+                client.close()
+            if store.recovery is not None:
+                store.recovery.kill()
+                store.recovery.wait()
+                store.recovery = None
+            store.socket.unlink(missing_ok=True)
+
+    def status(self) -> list[dict[str, object]]:
+        """Per disk: its name, path and how far it is."""
+        return [
+            {
+                "vdev": store.spec.vdev,
+                "path": store.spec.path,
+                "size": store.spec.size,
+                "prepared": store.client.prepared if store.client else -1,
+                "committed": store.client.committed if store.client else self._committed,
+                "alive": store.client is not None,
+            }
+            for store in self._stores
+        ]
+
+    # --- epochs
+
+    def close(self, n: int) -> None:
+        """Epoch ``n`` ends on every disk; ``told.closed`` when that is so."""
+        for store in self._stores:
+            self._order(store, "close", n)
+        if not self._stores:
+            self._told.closed(n)
+
+    def prepared(self, n: int) -> bool:
+        """Whether every disk's commit of ``n`` can no longer fail."""
+        return all(store.client and store.client.prepared >= n for store in self._stores)
+
+    def commit(self, n: int) -> None:
+        """``n`` is real on every disk; ``told.committed`` when that is so. Idempotent."""
+        self._committing = n
+        for store in self._stores:
+            self._order(store, "commit", n)
+        if not self._stores:
+            self._told.committed(n)
+
+    def cut(self) -> None:
+        """Nothing of the primary's is taken any more."""
+        for store in self._stores:
+            if store.client is not None:
+                store.client.order("cut")
+
+    def finish(self, committed: int) -> None:
+        """Drop what came after epoch ``committed``, bring the images up to it, let go of them.
+
+        ``told.finished`` when every image may be opened by the copy. Idempotent.
+        """
+        if self._finishing:
+            return
+        self._finishing, self._committed = True, committed
+        for store in self._stores:
+            if store.client is None:
+                self._recover(store)
+            else:
+                store.client.order("finish")
+        if self._stores:
+            self._loop.after(SILENCE_S, self._end_silent)
+        self._look_finished()
+
+    def _end_silent(self) -> None:
+        """A store that does not answer is ended: what it has committed is in its journal."""
+        for store in self._stores:
+            if not store.finished and store.client is not None and not self._ended:
+                store.client.kill()
+
+    def _order(self, store: _Store, verb: str, n: int) -> None:
+        if store.client is not None:
+            store.client.order(verb, n)
+        else:
+            self._told.failed(self._silent(store, "its process has ended"))
+
+    def _silent(self, store: _Store, detail: object) -> StoreSilent:
+        log = rundir.LOGS / f"store-{self._uuid}-{store.spec.vdev}.log"
+        return StoreSilent(disk=store.spec.vdev, detail=detail, log=log)
+
+    # --- what they say
+
+    def _of(self, client: StoreClient) -> _Store:
+        return next(store for store in self._stores if store.client is client)
+
+    def _said(self, client: StoreClient, message: dict[str, Any]) -> None:
+        store, word = self._of(client), message["said"]
+        if word == "closed":
+            store.closed = int(message["n"])
+            if all(other.closed >= store.closed for other in self._stores):
+                self._told.closed(store.closed)
+        elif word == "prepared":
+            self._told.prepared()
+        elif word == "committed":
+            self._look_committed()
+        elif word == "finished":
+            client.order("quit")
+        elif word == "gone":
+            store.finished = True
+            self._look_finished()
+        elif word == "severed":
+            self._told.severed(store.spec.vdev)
+        elif word == "failed":
+            self._failed(store, message)
+
+    def _failed(self, store: _Store, message: dict[str, Any]) -> None:
+        if message["do"] == "close":
+            self._told.severed(store.spec.vdev)
+        else:
+            self._told.failed(StoreFailed(**message["error"]))
+
+    def _look_committed(self) -> None:
+        n = self._committing
+        if n >= 0 and all(s.client and s.client.committed >= n for s in self._stores):
+            self._committing = -1
+            self._told.committed(n)
+
+    def _gone(self, client: StoreClient) -> None:
+        """A store's process has ended: as it was told to, or not."""
+        store = self._of(client)
+        store.client = None
+        if self._ended:
+            return
+        if store.finished:
+            return
+        if self._finishing:
+            self._recover(store)
+        else:
+            self._told.failed(self._silent(store, "its process has ended"))
+
+    def _recover(self, store: _Store) -> None:
+        # A commit that was begun is rolled forward, whether the store had got to it or not.
+        command = [sys.executable, "-m", RECOVER, str(store.file), str(self._committed)]
+        store.recovery = subprocess.Popen(command, stdout=subprocess.PIPE)
+        pidfd = os.pidfd_open(store.recovery.pid)
+        self._loop.watch(pidfd, lambda _events: self._recovered(store, pidfd))
+
+    def _recovered(self, store: _Store, pidfd: int) -> None:
+        self._loop.forget(pidfd)
+        os.close(pidfd)
+        recovery, store.recovery = store.recovery, None
+        if recovery is None or recovery.stdout is None:
+            return
+        line, status = recovery.stdout.read(), recovery.wait()
+        recovery.stdout.close()
+        if status == 0:
+            store.finished = True
+            self._look_finished()
+            return
+        try:
+            error: RemusError = StoreFailed(**json.loads(line)["failed"])
+        except (ValueError, KeyError, TypeError):
+            error = self._silent(store, f"taking up its work ended with status {status}")
+        self._told.failed(error)
+
+    def _look_finished(self) -> None:
+        if self._finishing and all(store.finished for store in self._stores):
+            self._told.finished()

@@ -1,0 +1,191 @@
+"""Whole sessions of a guest with two disks: real stores, and memory and disks at one epoch."""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from remus_ha.core import backup as backup_table
+from remus_ha.disk.spec import journal_of
+from remus_ha.stream.xenstream import CHECKPOINT_END
+from tests.functional.checkpoint.pair import Pair
+from tests.functional.checkpoint.straight import StraightDisks
+from tests.functional.disk.store.test_nbd import Client
+
+B = backup_table.State
+SIZE = 1 << 20
+
+
+class Disks:
+    """The guest's side of both disks."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.tls = pair.ends.client.save(pair.root / "tls", "client")
+        self.clients: list[Client] = []
+
+    def open(self) -> None:
+        driver = StraightDisks.made[-1]
+        self.clients = [Client(*driver.where(self.tls, number)) for number in range(2)]
+
+    def write(self, octet: int) -> None:
+        """The same to both disks, one after the other."""
+        for client in self.clients:
+            assert "wrote" in client.write(0, 4096, octet)
+
+    def images(self) -> list[int]:
+        """The first octet of each image on the backup."""
+        return [self.pair.image(vdev).read_bytes()[0] for vdev in self.pair.disks]
+
+    def pid(self, vdev: str) -> int:
+        """A store's process."""
+        store = next(s for s in self.pair.backup_process._stores._stores if s.spec.vdev == vdev)
+        assert store.client is not None
+        return store.client.pid
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    made = Pair(monkeypatch)
+    made.disks = {"xvda": SIZE, "xvdb": SIZE}
+    StraightDisks.made.clear()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def disks(pair: Pair) -> Iterator[Disks]:
+    made = Disks(pair)
+    yield made
+    for client in made.clients:
+        client.kill()
+
+
+def acked(pair: Pair) -> int:
+    return int(pair.status()["acked"])
+
+
+def wait_epochs(pair: Pair, more: int) -> int:
+    """Until ``more`` further epochs are acknowledged; the last one."""
+    wanted = acked(pair) + more
+    pair.wait(lambda: acked(pair) >= wanted)
+    return acked(pair)
+
+
+def start(pair: Pair, disks: Disks) -> None:
+    pair.start()
+    pair.wait_protected()
+    disks.open()
+
+
+def lose_primary(pair: Pair) -> None:
+    """For the backup and the witness it is gone."""
+    pair.store.away.add("a")
+    pair.silence()
+
+
+def is_alive(pair: Pair) -> bool:
+    return (pair.result("backup") or {}).get("detail") == "alive"
+
+
+def test_after_the_primarys_death_the_disks_are_at_the_committed_epoch(
+    pair: Pair, disks: Disks
+) -> None:
+    start(pair, disks)
+    disks.write(1)
+    wait_epochs(pair, 3)
+    lose_primary(pair)
+    disks.write(2)  # of an epoch that never ends
+    pair.wait(lambda: is_alive(pair))
+    assert disks.images() == [1, 1]
+    assert pair.restore.path.read_bytes().count(CHECKPOINT_END) >= 4
+
+
+def test_memory_and_disks_agree_on_every_epoch(pair: Pair, disks: Disks) -> None:
+    """Every epoch that the restore was given is committed on every disk, and no other."""
+    start(pair, disks)
+    for octet in range(5):
+        disks.write(octet)
+        wait_epochs(pair, 1)
+    lose_primary(pair)
+    pair.wait(lambda: is_alive(pair))
+    epochs = pair.restore.path.read_bytes().count(CHECKPOINT_END)
+    assert pair.backup_process._commits.committed == epochs - 1
+    assert disks.images()[0] == disks.images()[1]
+
+
+def test_unprotect_frees_the_disks_and_ends_the_stores(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    pids = [disks.pid(vdev) for vdev in pair.disks]
+    ends = [os.pidfd_open(pid) for pid in pids]
+    pair.unprotect()
+    pair.primary.join()
+    assert pair.result()["state"] == "stopped"
+    pair.backup.join()
+    for fd in ends:
+        assert select.select([fd], [], [], 10)[0], "a store outlived its protection"
+    assert StraightDisks.made[-1].stage.value == "free"
+
+
+def test_a_store_that_dies_ends_the_protection_and_the_guest_goes_on(
+    pair: Pair, disks: Disks
+) -> None:
+    start(pair, disks)
+    os.kill(disks.pid("xvdb"), signal.SIGKILL)
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert pair.result("backup")["detail"] == "broken"
+    assert StraightDisks.made[-1].stage.value == "free"
+
+
+def test_a_store_that_hangs_ends_the_session_within_the_detection_time(
+    pair: Pair, disks: Disks
+) -> None:
+    start(pair, disks)
+    pid = disks.pid("xvda")
+    os.kill(pid, signal.SIGSTOP)
+    before = time.monotonic()
+    try:
+        pair.wait(lambda: StraightDisks.made[-1].stage.value == "free")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert time.monotonic() - before < pair.detect_ms / 1e3 + 1.0
+
+
+def test_a_mirror_that_is_lost_ends_the_session(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    StraightDisks.made[-1].lose()
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+
+
+def test_a_lost_connection_of_a_disk_ends_the_session(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    disks.write(1)  # it is connected
+    disks.clients[1].kill()
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+
+
+def test_a_store_that_dies_with_the_primary_is_taken_up(pair: Pair, disks: Disks) -> None:
+    """Its process is gone when the copy is to live: what it had committed is in its journal."""
+    start(pair, disks)
+    disks.write(7)
+    wait_epochs(pair, 2)
+    pid = disks.pid("xvda")
+    os.kill(pid, signal.SIGSTOP)
+    lose_primary(pair)
+    pair.wait(lambda: pair.backup_process._decider.state is not B.STANDBY)
+    os.kill(pid, signal.SIGKILL)
+    pair.wait(lambda: is_alive(pair))
+    assert disks.images() == [7, 7]
+
+
+def test_the_journal_is_empty_after_a_failover(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    disks.write(3)
+    wait_epochs(pair, 2)
+    lose_primary(pair)
+    pair.wait(lambda: is_alive(pair))
+    for vdev in pair.disks:
+        assert not list(journal_of(pair.image(vdev)).glob("epoch-*"))

@@ -1,0 +1,292 @@
+"""The ``qemu`` driver on a real QEMU without a machine: what "the guest" writes comes in over NBD.
+
+The store behind it is a real one as well.
+"""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from remus_ha.disk import tls
+from remus_ha.disk.base import Mirrored, Stage, Stores
+from remus_ha.disk.errors import DiskError
+from remus_ha.disk.qemu.driver import QemuDisks
+from remus_ha.disk.qemu.errors import MirrorLost, QemuUnreachable
+from remus_ha.disk.store import launch
+from remus_ha.disk.store.launch import Setup
+from remus_ha.lab.qmp import Qmp
+from tests.functional.disk.store.test_nbd import Client
+
+SIZE = 48 << 20
+DEADLINE_S = 30.0
+
+
+class Guest:
+    """A QEMU that has the disk ``xvda``, and a client that writes to it as a guest would."""
+
+    def __init__(self, directory: Path) -> None:
+        self.image = directory / "primary.img"
+        self.image.write_bytes(os.urandom(SIZE))
+        self.qmp, self.nbd = directory / "qmp", directory / "guest.nbd"
+        own = directory / "own-qmp"
+        self.process = subprocess.Popen(
+            [
+                "qemu-system-x86_64",
+                *("-machine", "none", "-nodefaults", "-display", "none"),
+                *("-blockdev", f"driver=file,node-name=file,filename={self.image}"),
+                *("-blockdev", "driver=raw,node-name=xvda-raw,file=file"),
+                *("-qmp", f"unix:{self.qmp},server=on,wait=off"),
+                *("-qmp", f"unix:{own},server=on,wait=off"),
+            ]
+        )
+        end = time.monotonic() + DEADLINE_S
+        while not own.exists() or not self.qmp.exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        with Qmp(own) as monitor:
+            address = {"type": "unix", "data": {"path": str(self.nbd)}}
+            monitor.execute("nbd-server-start", addr=address)
+            monitor.execute(
+                "block-export-add",
+                type="nbd",
+                id="guest",
+                **{"node-name": "xvda-raw"},
+                name="",
+                writable=True,
+            )
+        self.own = own
+        self.paused = 0
+
+    @contextmanager
+    def quiesce(self) -> Iterator[None]:
+        self.paused += 1
+        yield
+        self.paused += 100
+
+    def leftovers(self) -> list[str]:
+        with Qmp(self.own) as monitor:
+            nodes = monitor.execute("query-named-block-nodes")
+            jobs = monitor.execute("query-block-jobs")
+        found = [node["node-name"] for node in nodes] + [job["device"] for job in jobs]
+        return [name for name in found if name.startswith("remus-")]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Backup:
+    """A store that serves over TLS."""
+
+    def __init__(self, directory: Path) -> None:
+        self.image = directory / "backup.img"
+        ends = tls.create()
+        ends.server.save(directory / "server", "server")
+        self.tls = ends.client.save(directory / "client", "client")
+        setup = Setup(
+            disk="xvda",
+            path=str(self.image),
+            size=SIZE,
+            known=True,
+            directory=str(directory / "journal"),
+            socket=str(directory / "store.sock"),
+            ack="received",
+            limit=1 << 30,
+        )
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            self.port = listener.getsockname()[1]
+            self.pid = launch.start(
+                setup, directory / "setup", listener, directory / "log", directory / "server"
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def end(self) -> None:
+        try:
+            self.signal(signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[Guest]:
+    made = Guest(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Iterator[Backup]:
+    made = Backup(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def driver(guest: Guest, backup: Backup) -> Iterator[QemuDisks]:
+    made = driver_of(guest, backup)
+    yield made
+    backup.signal(signal.SIGCONT)
+    made.free()
+    reach(made, Stage.FREE)
+    made.close()
+
+
+def driver_of(guest: Guest, backup: Backup) -> QemuDisks:
+    return QemuDisks(
+        domid=7,
+        disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port)],
+        stores=Stores("127.0.0.1", backup.tls, 0),
+        quiesce=guest.quiesce,
+        close_there=lambda n: None,
+        log=print,
+        socket=guest.qmp,
+    )
+
+
+def reach(driver: QemuDisks, stage: Stage) -> DiskError | None:
+    """Serve the driver until it is at ``stage``; the loss that it told of on the way."""
+    loss: DiskError | None = None
+    end = time.monotonic() + DEADLINE_S
+    while driver.stage is not stage:
+        assert select.select([driver], [], [], end - time.monotonic())[0], driver.stage
+        try:
+            driver.pump()
+        except DiskError as e:
+            loss = loss or e
+    return loss
+
+
+def test_the_disk_is_copied_and_then_mirrored(
+    guest: Guest, backup: Backup, driver: QemuDisks
+) -> None:
+    driver.begin()
+    assert reach(driver, Stage.MIRRORED) is None
+    assert guest.paused == 101
+    client = Client.of(guest.nbd)
+    assert "wrote" in client.write(4096, 65536, 0xAB)
+    client.kill()
+    # Until an epoch is closed everything goes straight into the image.
+    assert backup.image.read_bytes() == guest.image.read_bytes()
+    assert backup.image.read_bytes()[4096:4100] == b"\xab" * 4
+
+
+def test_freeing_leaves_nothing(guest: Guest, driver: QemuDisks) -> None:
+    driver.begin()
+    reach(driver, Stage.MIRRORED)
+    assert guest.leftovers()
+    driver.free()
+    assert reach(driver, Stage.FREE) is None
+    assert guest.leftovers() == []
+
+
+def test_a_store_that_dies_is_told_and_the_guest_writes_on(
+    guest: Guest, backup: Backup, driver: QemuDisks
+) -> None:
+    driver.begin()
+    reach(driver, Stage.MIRRORED)
+    client = Client.of(guest.nbd)
+    backup.signal(signal.SIGKILL)
+    assert "wrote" in client.write(0, 4096, 1)
+    assert isinstance(reach(driver, Stage.FREE), MirrorLost)
+    assert "wrote" in client.write(0, 4096, 2)
+    client.kill()
+    assert guest.image.read_bytes()[:2] == b"\2\2"
+    assert guest.leftovers() == []
+
+
+def test_a_store_that_hangs_holds_a_write_until_it_is_freed(
+    guest: Guest, backup: Backup, driver: QemuDisks
+) -> None:
+    driver.begin()
+    reach(driver, Stage.MIRRORED)
+    client = Client.of(guest.nbd)
+    backup.signal(signal.SIGSTOP)
+    answers: list[str] = []
+    writing = threading.Thread(target=lambda: answers.append(client.write(0, 4096, 3)))
+    writing.start()
+    writing.join(0.5)
+    assert writing.is_alive(), "it did not wait for the store"
+    driver.free()
+    writing.join(DEADLINE_S)
+    assert "wrote" in answers[0]
+    reach(driver, Stage.FREE)
+    client.kill()
+    assert guest.image.read_bytes()[0] == 3
+    assert guest.leftovers() == []
+
+
+def test_what_a_dead_process_left_is_taken_off(guest: Guest, backup: Backup) -> None:
+    child = os.fork()
+    if child == 0:
+        first = driver_of(guest, backup)
+        first.begin()
+        reach(first, Stage.MIRRORED)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert guest.leftovers()
+    second = driver_of(guest, backup)
+    second.free()
+    assert reach(second, Stage.FREE) is None
+    second.close()
+    assert guest.leftovers() == []
+
+
+def test_a_stranger_is_refused_by_the_store(guest: Guest, backup: Backup, tmp_path: Path) -> None:
+    stranger = tls.create().client.save(tmp_path / "stranger", "client")
+    driver = QemuDisks(
+        domid=7,
+        disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port)],
+        stores=Stores("127.0.0.1", stranger, 0),
+        quiesce=guest.quiesce,
+        close_there=lambda n: None,
+        log=print,
+        socket=guest.qmp,
+    )
+    driver.begin()
+    assert reach(driver, Stage.FREE) is not None
+    driver.close()
+    assert guest.leftovers() == []
+
+
+def test_a_qemu_that_is_gone(guest: Guest, backup: Backup) -> None:
+    guest.end()
+    driver = driver_of(guest, backup)
+    driver.begin()
+    assert isinstance(reach(driver, Stage.FREE), QemuUnreachable)
+    driver.close()
+
+
+def test_slow_synchronisation_shows_progress_and_can_be_ended(guest: Guest, backup: Backup) -> None:
+    driver = QemuDisks(
+        domid=7,
+        disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port)],
+        stores=Stores("127.0.0.1", backup.tls, 2 << 20),
+        quiesce=guest.quiesce,
+        close_there=lambda n: None,
+        log=print,
+        socket=guest.qmp,
+    )
+    driver.begin()
+    reach(driver, Stage.SYNCING)
+    end = time.monotonic() + DEADLINE_S
+    while not driver.progress() or not 0 < driver.progress()[0].done < SIZE:
+        assert select.select([driver], [], [], end - time.monotonic())[0]
+        driver.pump()
+    assert driver.stage is Stage.SYNCING
+    driver.free()
+    assert reach(driver, Stage.FREE) is None
+    driver.close()
+    assert guest.leftovers() == []

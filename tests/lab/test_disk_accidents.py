@@ -1,0 +1,163 @@
+"""What befalls a guest's replicated disks: the guest sees no error, and never waits for long."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from remus_ha.lab.disks import DiskControl
+from remus_ha.lab.host import Host
+from remus_ha.lab.xlconfig import GuestSpec, plain_disks
+from tests.lab.support.protection import DETECT_MS, ENDS, Protection
+from tests.lab.support.stage import DISK_MIB, Guest, Stage
+from tests.lab.test_disks import DISKS, judged, until, writing
+
+OVERWRITE = "--disk-overwrite"
+GATE = (("c", "host"), ("s2", "process"))
+POINTS = ("s", "s2", "r", "r2", "c", "c2")
+
+
+def _points() -> list[ParameterSet]:
+    every = [(point, how) for point in POINTS for how in ("process", "host")]
+    gate = pytest.mark.gate
+    return [
+        pytest.param(*pair, id="-".join(pair), marks=gate if pair in GATE else ()) for pair in every
+    ]
+
+
+@pytest.mark.parametrize(("point", "how"), _points())
+def test_the_primary_dies_at_a_place_of_an_epoch(stage: Stage, point: str, how: str) -> None:
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    accident = f"REMUS_HA_KILLPOINT={point}:20:{how}"
+    with Protection(stage, guest, OVERWRITE, environment=accident) as p:
+        if how == "host":
+            p.wait_failed_over()
+        else:
+            ends = p.log_primary.wait(ENDS, 90), p.log_backup.wait(ENDS, 90)
+            kept = ends[0].endswith("alone") and ends[1].endswith("destroyed")
+            assert kept or ends[1].endswith("alive"), ends
+            stage.moved(guest, p.primary if kept else p.backup)
+        verdict = judged(disks)
+        assert verdict.clean, verdict
+        assert disks.stat().errors == 0
+        if how == "host":
+            stage.lab.cut(p.primary)
+
+
+def _nbdkit(host: Host, signal: str) -> None:
+    host.shell.run(f"pkill -{signal} nbdkit")
+
+
+@contextmanager
+def _unharmed(disks: DiskControl) -> Iterator[None]:
+    """Inside, no write waits longer than the detection time and a second, and none fails."""
+    disks.reset()
+    yield
+    began = disks.stat().completed
+    until(lambda: disks.stat().completed >= began + 20)
+    assert disks.latency().max_us < (DETECT_MS + 1000) * 1000, disks.latency()
+    assert disks.stat().errors == 0
+
+
+@pytest.mark.parametrize("signal", [pytest.param("KILL", marks=pytest.mark.gate), "STOP"])
+def test_the_stores_die_or_stand_still(stage: Stage, signal: str) -> None:
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    with Protection(stage, guest, OVERWRITE) as p:
+        p.wait_checkpoints(5)
+        with _unharmed(disks):
+            _nbdkit(stage.host(p.backup), signal)
+            p.wait_alone()
+        p.log_backup.wait(ENDS)
+        assert judged(disks).clean
+
+
+def test_the_backups_journal_has_no_room(stage: Stage) -> None:
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    backup = stage.host(guest.other).shell
+    journals = [f"/srv/guests/.{guest.name}-{vdev}.img.epochs" for vdev in ("xvda", "xvdb")]
+    backup.run(
+        " && ".join(f"mkdir -p {j} && mount -t tmpfs -o size=256k none {j}" for j in journals)
+    )
+    try:
+        with Protection(stage, guest, OVERWRITE) as p, _unharmed(disks):
+            p.wait_alone(120)
+        assert judged(disks).clean
+    finally:
+        backup.run("; ".join(f"umount {journal}" for journal in journals))
+
+
+def test_the_backups_disk_fails(stage: Stage) -> None:
+    """Under the image lies a device-mapper target that turns into errors."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    backup = stage.host(guest.other).shell
+    sectors = DISK_MIB << 11
+    backup.run(
+        f"truncate -s {DISK_MIB}M /srv/bad.img && losetup /dev/loop7 /srv/bad.img"
+        f" && echo 0 {sectors} linear /dev/loop7 0 | dmsetup create bad"
+    )
+    image = f"/srv/guests/{guest.name}-xvda.img"
+    try:
+        options = (OVERWRITE, "--disk-map", f"{image}=/dev/mapper/bad")
+        with Protection(stage, guest, *options) as p:
+            p.wait_checkpoints(5)
+            with _unharmed(disks):
+                backup.run(f"echo 0 {sectors} error | dmsetup reload bad && dmsetup resume bad")
+                p.wait_alone()
+            p.log_backup.wait(r" ends as broken")
+        assert judged(disks).clean
+    finally:
+        backup.run("dmsetup remove -f bad; losetup -d /dev/loop7; rm /srv/bad.img")
+
+
+def test_the_backup_loses_its_power_while_the_disks_are_copied(stage: Stage) -> None:
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    options = (OVERWRITE, "--disk-rate", "1")
+    with Protection(stage, guest, *options, start=False) as p:
+        with stage.host(p.primary).shell.popen(p.command) as command:
+            p.log_primary.wait("the disks are being copied")
+            until(lambda: any(d["synced_octets"] for d in p.progress()["disks"]))
+            assert p.status(p.primary)["state"] == "syncing"
+            with _unharmed(disks):
+                stage.lab.cut(p.backup)
+                p.log_primary.wait(ENDS)
+            command.wait(60)
+        assert judged(disks).clean
+
+
+def test_what_a_client_was_told_outlives_a_power_cut_of_both_hosts(stage: Stage) -> None:
+    """``--disk-ack durable``: every saved line is on the backup's image, by ``disk recover``."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    images = " ".join(f"/srv/guests/{guest.name}-{vdev}.img" for vdev in ("xvda", "xvdb"))
+    with Protection(stage, guest, OVERWRITE, "--disk-ack", "durable") as p:
+        p.wait_checkpoints(3)
+        saved = [disks.save(f"line {i}") for i in range(10)]
+        stage.lab.cut(p.backup)
+        stage.lab.cut(p.primary)
+    stage.gone(guest)
+    stage.lab.boot(p.backup)
+    backup = stage.host(p.backup).shell
+    assert backup.text(f"remus-ha disk recover {images}").count("epoch") == DISKS
+    spec = GuestSpec(guest.name, disks=plain_disks(DISKS, DISK_MIB))
+    stage.lab.guests.create(spec, p.backup)
+    again = stage.lab.guests.disks(guest.name)
+    assert [again.saved(n) for n in saved] == [f"line {i}" for i in range(10)]
+    stage.drop_guest()
+
+
+@pytest.mark.gate
+def test_unprotect_and_protect_again_leave_the_guest_writing(stage: Stage) -> None:
+    guest: Guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    for _ in range(2):
+        with Protection(stage, guest, OVERWRITE) as p:
+            p.wait_checkpoints(5)
+            with _unharmed(disks):
+                p.unprotect()
+    assert judged(disks).clean

@@ -1,0 +1,85 @@
+"""A guest with disks: after an accident its disks are those of the epoch its memory comes from.
+
+Eight writers in the guest keep the numbers of their completed writes in its memory, so the guest
+itself finds whatever is missing on its disks, and whatever is there too early.
+"""
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from remus_ha.lab.disks import DiskControl, Verdict
+from tests.lab.support.protection import Protection
+from tests.lab.support.stage import Guest, Stage
+
+DISKS = 2
+ROUNDS = 20
+GATE_ROUNDS = 3
+ENGINE = "/usr/lib/python3/dist-packages/remus_ha/disk/store"
+
+
+def until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Ask the guest, over the network, until it says so."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+
+
+def writing(stage: Stage, guest: Guest) -> DiskControl:
+    """The guest's disk program, its writers at work."""
+    disks = stage.lab.guests.disks(guest.name)
+    disks.start(0)
+    begun = disks.stat().completed
+    until(lambda: disks.stat().completed >= begun + 50)
+    return disks
+
+
+def judged(disks: DiskControl) -> Verdict:
+    """Let the writers finish what they are at, then compare disks and memory."""
+    disks.stop()
+    until(lambda: not disks.stat().in_flight)
+    return disks.verify()
+
+
+def _rounds() -> list[object]:
+    gate = [pytest.param(n, marks=pytest.mark.gate) for n in range(GATE_ROUNDS)]
+    return [*gate, *range(GATE_ROUNDS, ROUNDS)]
+
+
+@pytest.mark.parametrize("seed", _rounds())
+def test_after_a_power_cut_memory_and_disks_are_at_one_epoch(stage: Stage, seed: int) -> None:
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    with Protection(stage, guest, "--disk-overwrite") as p:
+        p.wait_checkpoints(random.Random(seed).randint(3, 25))
+        stage.lab.cut(p.primary)
+        p.wait_failed_over()
+        verdict = judged(disks)
+        assert verdict.clean, verdict
+        assert verdict.checked > 0
+        assert disks.stat().errors == 0
+
+
+def test_a_store_that_applies_at_once_is_found_out(stage: Stage) -> None:
+    """The negative control: without epochs apart, the same judge finds later writes."""
+    guest = stage.guest(disks=DISKS)
+    backup = stage.host(guest.other).shell
+    backup.run(
+        f"sed -i 's/if self._open == 0:/if True:/' {ENGINE}/engine.py"
+        f" && rm -f {ENGINE}/__pycache__/engine.*"
+    )
+    try:
+        disks = writing(stage, guest)
+        with Protection(stage, guest, "--disk-overwrite") as p:
+            p.wait_checkpoints(5)
+            stage.lab.cut(p.primary)
+            p.wait_failed_over()
+            verdict = judged(disks)
+            assert not verdict.clean, verdict
+            assert verdict.later or verdict.corrupt, verdict
+    finally:
+        backup.run("rm /run/lab-push")
+        stage.lab.push()
+        stage.drop_guest()

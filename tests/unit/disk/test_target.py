@@ -1,0 +1,140 @@
+"""What is in the way of an image on the backup; none of these checks changes anything."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from remus_ha import rundir
+from remus_ha.disk import errors, identity, records
+from remus_ha.disk.spec import DiskSpec, journal_of, valid
+from remus_ha.disk.store import image
+from remus_ha.disk.target import check_target, may_overwrite
+
+UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
+SIZE = 1 << 20
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskSpec:
+    monkeypatch.setattr(rundir, "STATE", tmp_path / "state")
+    return DiskSpec("xvda", str(tmp_path / "web1.img"), SIZE, "received", "", False, 1 << 30)
+
+
+def made(spec: DiskSpec, size: int = SIZE) -> Path:
+    path = Path(spec.path)
+    path.write_bytes(b"p" * size)
+    return path
+
+
+def test_a_new_image_in_a_directory_that_is_there(spec: DiskSpec) -> None:
+    check_target(spec, UUID)
+    assert not Path(spec.path).exists()
+
+
+def test_a_missing_directory(spec: DiskSpec) -> None:
+    with pytest.raises(errors.TargetMissing):
+        check_target(replace(spec, path=spec.path + "/sub/web1.img"), UUID)
+
+
+def test_no_space(spec: DiskSpec) -> None:
+    with pytest.raises(errors.TargetSpace):
+        check_target(replace(spec, size=1 << 60), UUID)
+
+
+def test_an_image_of_another_size(spec: DiskSpec) -> None:
+    made(spec, SIZE - 512)
+    with pytest.raises(errors.TargetSize):
+        check_target(replace(spec, overwrite=True), UUID)
+
+
+def test_an_image_that_nobody_knows(spec: DiskSpec) -> None:
+    path = made(spec)
+    with pytest.raises(errors.TargetForeign):
+        check_target(spec, UUID)
+    assert path.read_bytes() == b"p" * SIZE
+    check_target(replace(spec, overwrite=True), UUID)
+
+
+def test_an_image_that_was_this_disks_before(spec: DiskSpec) -> None:
+    made(spec)
+    records.remember(UUID, "xvda", spec.path)
+    assert may_overwrite(spec, UUID)
+    check_target(spec, UUID)
+    with pytest.raises(errors.TargetForeign):
+        check_target(replace(spec, vdev="xvdb"), UUID)
+
+
+@pytest.fixture
+def user(spec: DiskSpec) -> Iterator[None]:
+    path = made(spec)
+    process = subprocess.Popen(["sleep", "60"], stdin=path.open("rb"))
+    yield
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.usefixtures("user")
+def test_an_image_that_a_process_has_open(spec: DiskSpec) -> None:
+    with pytest.raises(errors.TargetInUse, match="sleep"):
+        check_target(replace(spec, overwrite=True), UUID)
+
+
+def test_two_protections_onto_one_image(spec: DiskSpec) -> None:
+    made(spec)
+    first = image.Image.open(Path(spec.path))
+    with pytest.raises(errors.TargetInUse, match="another protection"):
+        check_target(replace(spec, overwrite=True), UUID)
+    first.close()
+    check_target(replace(spec, overwrite=True), UUID)
+
+
+def test_neither_file_nor_device(spec: DiskSpec) -> None:
+    os.mkfifo(spec.path)
+    with pytest.raises(errors.TargetKind):
+        check_target(replace(spec, overwrite=True), UUID)
+
+
+def test_the_same_storage_on_both_hosts(spec: DiskSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(spec)
+    monkeypatch.setattr(identity, "_file_system", lambda _path: ("nfs4", "filer:/images"))
+    name = identity.identity_of(Path(spec.path))
+    assert name.startswith("nfs4:filer:/images:")
+    with pytest.raises(errors.SharedDisk):
+        check_target(replace(spec, overwrite=True, identity=name), UUID)
+
+
+def test_a_local_file_system_cannot_be_shared(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    assert identity.identity_of(tmp_path / "x") == ""
+    assert identity.identity_of(tmp_path / "missing") == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"vdev": "../x"},
+        {"path": "web1.img"},
+        {"path": "/a\0b"},
+        {"size": 0},
+        {"limit": -1},
+        {"ack": "maybe"},
+    ],
+)
+def test_a_request_that_cannot_be_believed(spec: DiskSpec, wrong: dict[str, object]) -> None:
+    assert valid(spec)
+    assert not valid(replace(spec, **wrong))  # type: ignore[arg-type]
+
+
+def test_a_journal_lies_beside_its_image() -> None:
+    assert journal_of(Path("/srv/web1.img")) == Path("/srv/.web1.img.epochs")
+
+
+def test_a_made_image_has_its_space(tmp_path: Path) -> None:
+    made = image.Image.take(tmp_path / "new.img", SIZE, known=False)
+    made.zero(0, SIZE)
+    made.close()
+    assert (tmp_path / "new.img").stat().st_blocks * 512 >= SIZE
