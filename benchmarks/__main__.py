@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import cuts, disks, intervals, native, picture, report, slow
+from benchmarks import cuts, disk_pause, disks, intervals, native, picture, report, slow
 from benchmarks.bed import Bed
 from benchmarks.errors import AlreadyRunning, TookTooLong
 from benchmarks.rows import Row
@@ -39,6 +39,7 @@ PARTS = {
     "disks": Part(lambda _bed, rounds: disks.rows(rounds), 120, rounds=3, needs_lab=False),
     "steady": Part(intervals.steady, 240, rounds=2),
     "shortest": Part(intervals.shortest, 240, rounds=1),
+    "disk-pause": Part(disk_pause.rows, 200, rounds=2),
     "slow": Part(slow.slow, 330),
     "backup-cut": Part(cuts.backup_cut, 360),
     "primary-cut": Part(cuts.primary_cut, 300, rounds=2),

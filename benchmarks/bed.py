@@ -17,11 +17,12 @@ from remus_ha.lab.control import GuestControl
 from remus_ha.lab.demo.clocks import HostClock
 from remus_ha.lab.host import Host
 from remus_ha.lab.plan import GuestPlan
-from remus_ha.lab.xlconfig import GuestSpec
+from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 
 PRIMARY, BACKUP = "a", "b"
 GUEST = "g"
 END_S = 2.0
+DISK_MIB = 32
 REMOTE = Path(remote.__file__).parent
 
 _HELPER_STARTED = r"""
@@ -77,11 +78,12 @@ class Bed:
         for name in (PRIMARY, BACKUP):
             self.lab.boot(name)
 
-    def guest(self, *, stock_scripts: bool = False) -> GuestPlan:
+    def guest(self, *, stock_scripts: bool = False, disks: int = 0) -> GuestPlan:
         """A fresh guest on host a, instead of any other."""
         self.drop_guest()
+        spec = GuestSpec(GUEST, stock_scripts=stock_scripts, disks=plain_disks(disks, DISK_MIB))
         with self.lab.progress.step(f"create guest {GUEST}"):
-            return self.lab.guests.create(GuestSpec(GUEST, stock_scripts=stock_scripts), PRIMARY)
+            return self.lab.guests.create(spec, PRIMARY)
 
     def drop_guest(self) -> None:
         """End every domain, also a copy that is not one yet."""

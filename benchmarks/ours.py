@@ -119,7 +119,7 @@ class Protection:
 
 
 @contextmanager
-def protected(bed: Bed, interval_ms: int) -> Iterator[Protection]:
+def protected(bed: Bed, interval_ms: int, *options: str) -> Iterator[Protection]:
     """``remus-ha protect``; on leaving only the conversations end."""
     uuid = bed.uuid()
     with ExitStack() as stack:
@@ -129,7 +129,8 @@ def protected(bed: Bed, interval_ms: int) -> Iterator[Protection]:
             log = Log(host, f"/var/log/remus-ha/{role}-{uuid}.log")
             logs.append(stack.enter_context(closing(log)))
         timing = ("-i", str(interval_ms), "--detect", str(DETECT_MS))
-        words = ("protect", "--detach", *timing, "--witness", bed.witness, GUEST, BACKUP)
+        where = ("--witness", bed.witness, *options, GUEST, BACKUP)
+        words = ("protect", "--detach", *timing, *where)
         began = time.monotonic()
         with bed.lab.progress.step(f"remus-ha {shlex.join(words)}"):
             bed.primary.shell.run(["remus-ha", *words], timeout_s=_PROTECT_S)

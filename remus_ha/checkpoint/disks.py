@@ -82,6 +82,17 @@ class Disks:
             return True
         return self._driver is not None and self._driver.may_go_on(n)
 
+    def resumed(self, n: int) -> None:
+        """The guest runs again: from now on ``vouches`` may become true."""
+        if self._driver is not None:
+            self._driver.resumed(n)
+
+    def vouches(self, n: int) -> bool:
+        """Whether epoch n lacks no write that the guest saw completed."""
+        if self._make is None:
+            return True
+        return self._driver is not None and self._driver.vouches(n)
+
     def free(self) -> None:
         """Off the guest's disks: nothing of ours is in its way any more. Idempotent."""
         if self._driver is not None:

@@ -54,6 +54,8 @@ class DiskEpochs(Protocol):
 
     def close(self, n: int) -> None: ...
     def closed(self, n: int) -> bool: ...
+    def resumed(self, n: int) -> None: ...
+    def vouches(self, n: int) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ class Epochs:
         self._domain.resume_now()
         self.sample.resumed = time.monotonic()
         self._domain.rearm()
+        self._disks.resumed(n)
         self._killpoint.at("r2")
         self._stream.reply(1)
 
@@ -263,6 +266,9 @@ class Epochs:
         self._wait_for_answer(Ask.CHECKPOINT)
         offset = self._outflow.offset()
         self.sample.octets = offset - self._start_offset
+        n = self.sample.n
+        if not self._wait(lambda: self._disks.vouches(n), time.monotonic() + self._timing.close_s):
+            raise Trouble(f"nobody vouches for epoch {n} of the disks")
         self.marked = self.sample.n
         self._mark(self.marked, offset)
         self._outflow.go()

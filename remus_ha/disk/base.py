@@ -92,6 +92,18 @@ class DiskDriver(abc.ABC):
         """The backup's answer: what comes now belongs to epoch n + 1."""
 
     @abc.abstractmethod
+    def resumed(self, n: int) -> None:
+        """The guest runs again: find out whether epoch n lacks nothing; ``vouches`` tells."""
+
+    @abc.abstractmethod
+    def vouches(self, n: int) -> bool:
+        """Whether every write that the guest saw completed in epoch n is, or will be, in n.
+
+        A write whose replication failed looks like any other to the guest, and the word of the
+        failure may come later than the guest's suspend: the epoch is not the backup's before this.
+        """
+
+    @abc.abstractmethod
     def free(self) -> None:
         """Take everything of ours off the disks, also what an earlier process left; then FREE.
 

@@ -85,13 +85,24 @@ class Stores:
         if not self._stores:
             return []
         tls = end.save(self._directory / "tls", "server")
-        for store in self._stores:
-            with listen(address, 0) as listener:
-                store.port = listener.getsockname()[1]
-                log = rundir.LOGS / f"store-{self._uuid}-{store.spec.vdev}.log"
-                launch.start(self._setup(store, known(store.spec)), store.file, listener, log, tls)
-            self._connect(store)
+        starting: list[tuple[_Store, launch.Starting]] = []
+        try:
+            for store in self._stores:
+                starting.append((store, self._begin(store, known(store.spec), address, tls)))
+            while starting:
+                store, process = starting.pop(0)
+                process.wait()
+                self._connect(store)
+        finally:
+            for _, process in starting:
+                process.kill()
         return [store.port for store in self._stores]
+
+    def _begin(self, store: _Store, known: bool, address: str, tls: Path) -> launch.Starting:
+        with listen(address, 0) as listener:
+            store.port = listener.getsockname()[1]
+            log = rundir.LOGS / f"store-{self._uuid}-{store.spec.vdev}.log"
+            return launch.begin(self._setup(store, known), store.file, listener, log, tls)
 
     def _setup(self, store: _Store, known: bool) -> Setup:
         spec = store.spec

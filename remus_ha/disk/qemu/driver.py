@@ -23,7 +23,7 @@ _LOSSES = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR")
 # libxl talks to the first socket of a guest's QEMU; this one is free.
 _SOCKET = "/var/run/xen/qmp-libxenstat-{domid}"
 
-News = Stage | DiskError | tuple[Progress, ...]
+News = Stage | DiskError | tuple[Progress, ...] | int  # int: the epoch that is vouched for
 
 
 class QemuDisks(DiskDriver):
@@ -43,7 +43,8 @@ class QemuDisks(DiskDriver):
         self._domid, self._disks, self._stores = domid, tuple(disks), stores
         self._quiesce, self._log = quiesce, log
         self._close_there = close_there
-        self._closed = -1
+        self._closed = self._vouched = -1
+        self._monitor: Monitor | None = None
         self._path = socket or Path(_SOCKET.format(domid=domid))
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._news: deque[News] = deque()
@@ -73,6 +74,8 @@ class QemuDisks(DiskDriver):
                 self._stage = news
             elif isinstance(news, tuple):
                 self._progress = news
+            elif isinstance(news, int):
+                self._vouched = news
             else:
                 loss = loss or news
         if loss is not None:
@@ -94,6 +97,20 @@ class QemuDisks(DiskDriver):
 
     def closed(self, n: int) -> None:
         self._closed = n
+
+    def resumed(self, n: int) -> None:
+        """QEMU tells of a failure before it completes the guest's write, and answers in order.
+
+        So whatever failed before the suspend has been told before any question that is asked now
+        is answered.
+        """
+        with self._lock:
+            if self._loop is not None and self._monitor is not None:
+                with contextlib.suppress(RuntimeError):  # it is done: nobody vouches any more
+                    asyncio.run_coroutine_threadsafe(self._ask(self._monitor, n), self._loop)
+
+    def vouches(self, n: int) -> bool:
+        return self._vouched >= n and self._stage is Stage.MIRRORED
 
     def free(self) -> None:
         if self._thread is None:
@@ -130,6 +147,8 @@ class QemuDisks(DiskDriver):
         monitor = Monitor(self._domid, self._path)
         try:
             await monitor.connect()
+            with self._lock:
+                self._monitor = monitor
             vdevs = [disk.vdev for disk in self._disks]
             await mirror.free(monitor, vdevs, self._log)  # what a dead process may have left
             if attach:
@@ -173,6 +192,12 @@ class QemuDisks(DiskDriver):
         missing = {names.job(disk.vdev) for disk in self._disks}
         while missing:
             missing.discard(await self._event(monitor))
+
+    async def _ask(self, monitor: Monitor, n: int) -> None:
+        with contextlib.suppress(DiskError):  # then nobody vouches, and the epoch is given up
+            await monitor.do("query-name")
+            if not monitor.has_events:
+                self._tell(n)
 
     async def _event(self, monitor: Monitor) -> str:
         """The job that says that it is ready. Raises MirrorLost for any other word of it."""

@@ -62,6 +62,11 @@ class Monitor:
         except TimeoutError as e:
             raise QemuRefused(command=command, detail=f"no answer in {deadline_s} s") from e
 
+    @property
+    def has_events(self) -> bool:
+        """Whether an event has come that nobody has taken yet."""
+        return not self._events.empty()
+
     async def event(self) -> tuple[str, str, str]:
         """The next event of a job of ours: its name, the job, and an error's text or nothing."""
         while True:

@@ -74,21 +74,53 @@ def _say(setup: Setup, told: dict[str, object]) -> None:
         os.close(setup.ready_fd)
 
 
-def start(
+class Starting:
+    """A store's process that is coming up."""
+
+    def __init__(self, setup: Setup, process: subprocess.Popen[bytes], fd: int, log: Path) -> None:
+        self._setup, self._process, self._fd, self._log = setup, process, fd, log
+
+    def wait(self) -> int:
+        """Its pid, once it serves. Raises StoreRefused, StoreDidNotStart; then it is gone."""
+        try:
+            self._await_ready()
+        except BaseException:
+            self.kill()
+            raise
+        os.close(self._fd)
+        return self._process.pid
+
+    def _await_ready(self) -> None:
+        disk = self._setup.disk
+        try:
+            told = json.loads(read_line(self._fd, time.monotonic() + START_S))
+        except (TimeoutError, ValueError) as e:
+            detail = e if isinstance(e, TimeoutError) else "it ended and said nothing"
+            raise StoreDidNotStart(disk=disk, detail=detail, log=self._log) from e
+        if "refused" in told:
+            raise StoreRefused(disk=disk, **told["refused"])
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._fd)
+
+
+def begin(
     setup: Setup, file: Path, listener: socket.socket, log: Path, tls: Path | None = None
-) -> int:
-    """Start the store's process; its pid. It serves on ``listener`` when this returns.
+) -> Starting:
+    """Start the store's process; it will serve on ``listener``.
 
     ``file`` is where its setup lies from now on. ``tls``: directory with ``ca-cert.pem``,
     ``server-cert.pem`` and ``server-key.pem``; clients have to show a certificate of that CA.
-    Raises StoreRefused, StoreDidNotStart.
+    Raises StoreDidNotStart.
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     told = Setup(**{**asdict(setup), "ready_fd": theirs})
-    rundir.write_json_durably(file, asdict(told))
     secure = ["--tls=require", f"--tls-certificates={tls}", "--tls-verify-peer"] if tls else []
     words = ["--foreground", *secure, "python", str(_PLUGIN), f"setup={file}"]
     try:
+        rundir.write_json_durably(file, asdict(told))
         with open(log, "ab") as out:
             process = subprocess.Popen(
                 ["bash", "-c", _EXEC, str(listener.fileno()), *words],
@@ -99,26 +131,19 @@ def start(
                 pass_fds=(theirs, listener.fileno()),
                 start_new_session=True,
             )
+    except OSError as e:
+        os.close(ours)
+        raise StoreDidNotStart(disk=setup.disk, detail=e, log=log) from e
     finally:
         os.close(theirs)
-    try:
-        _await_ready(setup, ours, log)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    finally:
-        os.close(ours)
-    return process.pid
+    return Starting(setup, process, ours, log)
 
 
-def _await_ready(setup: Setup, fd: int, log: Path) -> None:
-    try:
-        told = json.loads(read_line(fd, time.monotonic() + START_S))
-    except (TimeoutError, ValueError) as e:
-        raise StoreDidNotStart(disk=setup.disk, detail=e or "it said nothing", log=log) from e
-    if "refused" in told:
-        raise StoreRefused(disk=setup.disk, **told["refused"])
+def start(
+    setup: Setup, file: Path, listener: socket.socket, log: Path, tls: Path | None = None
+) -> int:
+    """``begin`` and wait; the store's pid."""
+    return begin(setup, file, listener, log, tls).wait()
 
 
 def _python_path() -> str:

@@ -62,6 +62,12 @@ class StraightDisks(DiskDriver):
     def closed(self, n: int) -> None:
         self._closed = n
 
+    def resumed(self, n: int) -> None:
+        """It always vouches."""
+
+    def vouches(self, n: int) -> bool:
+        return True
+
     def free(self) -> None:
         self._become(Stage.FREE)
 

@@ -68,7 +68,7 @@ class Disks:
 
     def __init__(self, story: Story) -> None:
         self._story, self._closed = story, -1
-        self.answers = True
+        self.answers = self.vouched = True
 
     def close(self, n: int) -> None:
         self._story(f"close {n}")
@@ -81,6 +81,12 @@ class Disks:
 
     def closed(self, n: int) -> bool:
         return self._closed >= n
+
+    def resumed(self, n: int) -> None:
+        self._story(f"asked {n}")
+
+    def vouches(self, n: int) -> bool:
+        return self.vouched
 
 
 class Bench:
@@ -453,3 +459,14 @@ def test_an_epoch_that_cannot_be_closed_on_the_disks_is_never_marked(bench: Benc
     trouble = bench.run()
     assert "could not be closed" in trouble.reason
     assert bench.marks == []
+
+
+def test_an_epoch_that_lacks_a_write_is_never_marked(bench: Bench) -> None:
+    """Its replication failed before the suspend, and the word of it comes after."""
+    bench.disks.vouched = False
+    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=0.2)
+    bench.start()
+    trouble = bench.run()
+    assert "vouches" in trouble.reason
+    assert bench.marks == []
+    assert bench.guest.life() is Life.RUNNING

@@ -290,3 +290,23 @@ def test_slow_synchronisation_shows_progress_and_can_be_ended(guest: Guest, back
     assert reach(driver, Stage.FREE) is None
     driver.close()
     assert guest.leftovers() == []
+
+
+def test_a_mirrored_epoch_is_vouched_for_and_one_after_a_loss_is_not(
+    guest: Guest, backup: Backup, driver: QemuDisks
+) -> None:
+    """The guest's write succeeds although it never reached the store: nobody may vouch for it."""
+    driver.begin()
+    reach(driver, Stage.MIRRORED)
+    driver.resumed(1)
+    end = time.monotonic() + DEADLINE_S
+    while not driver.vouches(1):
+        assert select.select([driver], [], [], end - time.monotonic())[0]
+        driver.pump()
+    client = Client.of(guest.nbd)
+    backup.signal(signal.SIGKILL)
+    assert "wrote" in client.write(0, 4096, 1)
+    driver.resumed(2)
+    assert isinstance(reach(driver, Stage.FREE), MirrorLost)
+    assert not driver.vouches(2)
+    client.kill()
