@@ -27,6 +27,7 @@ def load(entry: str) -> Any:
 
 _OWN = {
     ("remus_ha.disk", "qemu"): "remus_ha.disk.qemu.driver:QemuDisks",
+    ("remus_ha.disk", "tapdisk"): "remus_ha.disk.tapdisk.driver:TapdiskDisks",
     ("remus_ha.netbuf", "plug"): "remus_ha.netbuf.plug:PlugDriver",
     ("remus_ha.witness", "etcd"): "remus_ha.witness.etcd:EtcdWitness",
     ("remus_ha.witness", "none"): "remus_ha.witness.none:NoWitness",

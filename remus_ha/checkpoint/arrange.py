@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -129,7 +129,7 @@ class Arrangement:
         self._disks: list[ServedDisk] = []
         if wish.replicate_disks and not wish.blackhole:
             self._disks = self.xen.disks(self.guest)
-        self._disk_ends: tls.Ends | None = None
+        self._disk_key = tls.create() if self._disks else ""
         self.warnings: list[str] = []
         self._receiver: subprocess.Popen[bytes] | None = None
 
@@ -214,7 +214,7 @@ class Arrangement:
             certificate=base64.b64encode(own.certificate).decode(),
             wall_clock_s=time.time(),
             disks=self._disk_specs(),
-            disk_end=self._disk_end(),
+            disk_key=self._disk_key,
         )
 
     def _config(self, disk_map: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -242,13 +242,6 @@ class Arrangement:
             )
             for disk in self._disks
         )
-
-    def _disk_end(self) -> dict[str, str]:
-        """The backup's certificate for the disks' connections."""
-        if not self._disks:
-            return {}
-        self._disk_ends = tls.create()
-        return asdict(self._disk_ends.server)
 
     def backup_obstacles(self) -> list[RemusError]:
         """Every reason of the backup's why it could not take the guest; nothing is started there.
@@ -281,8 +274,8 @@ class Arrangement:
         return session
 
     def _prepare_disks(self, uuid: str) -> None:
-        if self._disk_ends is not None:
-            self._disk_ends.client.save(rundir.directory("primary", uuid) / "tls", "client")
+        if self._disk_key:
+            tls.save(self._disk_key, rundir.directory("primary", uuid) / "tls")
         for disk in self._disks:
             remember(uuid, disk.vdev, disk.path)
 

@@ -158,7 +158,7 @@ class Primary:
         s = self._session
         driver: DiskDriver = load(s.disk_entry)(
             domid=s.domid,
-            disks=[Mirrored(d.vdev, d.node, d.size, d.port) for d in s.disks],
+            disks=[Mirrored(d.vdev, d.node, d.size, d.port, d.path) for d in s.disks],
             stores=Stores(s.peer_address, rundir.directory("primary", s.uuid) / "tls", s.disk_rate),
             close_there=self._peer.close_disks,
             quiesce=lambda: quiesced(s.uuid, lambda: self._xen.control(s.domid, watch=False)),

@@ -61,6 +61,13 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("-n", "--no-net", action="store_true", help="don't buffer output (unsafe)")
     p.add_argument("-d", "--no-disk", action="store_true", help="don't replicate disks (unsafe)")
     p.add_argument(
+        "--disk-driver",
+        choices=["qemu", "tapdisk"],
+        default="qemu",
+        help="qemu: a write of the guest waits until the backup has it; tapdisk: it does not, and"
+        " the backup gets it before its epoch is acknowledged (default qemu)",
+    )
+    p.add_argument(
         "--disk-map",
         type=_mapping,
         action="append",
@@ -109,7 +116,7 @@ def wish_of(args: argparse.Namespace) -> Wish:
         witness=witness,
         witness_entry=entry_point("remus_ha.witness", driver_name(witness)) if witness else "",
         netbuf_entry=entry_point("remus_ha.netbuf", "plug") if buffer else UNBUFFERED,
-        disk_entry=entry_point("remus_ha.disk", "qemu"),
+        disk_entry=entry_point("remus_ha.disk", args.disk_driver),
         disk_map=tuple(args.disk_map),
         disk_overwrite=args.disk_overwrite,
         disk_ack=args.disk_ack,

@@ -12,17 +12,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """One disk and the store it goes to. ``size`` is octets; ``port`` the store's NBD port."""
+    """One disk and the store it goes to. ``size`` is octets; ``port`` the store's NBD port.
+
+    ``path`` is the image on this host, empty where nobody needs to know.
+    """
 
     vdev: str
     node: str  # of the hypervisor's back-end
     size: int
     port: int
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where the stores are. ``tls``: directory of this end's certificate; ``rate``: octets/s.
+    """Where the stores are. ``tls``: directory of the key; ``rate``: octets/s.
 
     ``rate`` bounds the synchronisation, 0: no bound. What the guest writes is never slowed down.
     """
@@ -37,7 +41,7 @@ class Stage(enum.Enum):
 
     ATTACHING = "attaching"
     SYNCING = "syncing"  # what was there before is being copied
-    MIRRORED = "mirrored"  # every write that the guest sees completed is in its store
+    MIRRORED = "mirrored"  # what the guest sees completed is in its store before its epoch ends
     FREEING = "freeing"
     FREE = "free"  # nothing of ours is in the guest's way
 

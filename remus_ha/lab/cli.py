@@ -13,7 +13,7 @@ from remus_ha.exceptions import RemusError
 from remus_ha.lab.cluster import Lab
 from remus_ha.lab.plan import link_of
 from remus_ha.lab.qemu import Machine
-from remus_ha.lab.xlconfig import INITRD, KERNEL, DiskSpec, GuestSpec, plain_disks
+from remus_ha.lab.xlconfig import KERNEL, DiskSpec, GuestSpec, plain_disks
 
 _EXAMPLES = """examples:
   remus-lab up                          two Xen hosts, a and b, and the witness
@@ -226,13 +226,13 @@ def _add_guest(verbs: _Parsers) -> None:
     spec = GuestSpec("guest")
     for option, kind, default, text in (
         ("--host", str, "a", "where"),
-        ("--memory", int, spec.memory_mib, "MiB"),
+        ("--memory", int, spec.memory_mib, "MiB; 0 what its programs need"),
         ("--vcpus", int, spec.vcpus, "virtual processors"),
         ("--vifs", int, spec.vifs, "network cards"),
         ("--disks", int, 0, "disks, and the program that writes to them"),
         ("--disk-mib", int, DiskSpec("xvda").size_mib, "size of each disk"),
         ("--kernel", str, KERNEL, "a file here or on the host"),
-        ("--initrd", str, INITRD, "a file here or on the host"),
+        ("--initrd", str, "", "a file here or on the host"),
         ("--dirty", int, spec.dirty_kib_s, "KiB of memory dirtied a second"),
         ("--working-set", int, spec.dirty_mib, "MiB dirtied in turn"),
         ("--options", str, "", "more words for the guest's kernel command line"),

@@ -12,6 +12,8 @@ HELLO_PORT = 7779
 CHATTER_PORT = 7780
 # UDP as well, like HELLO_PORT, which guests only send to; the disk program passes hellos over.
 DISKS_PORT = 7779
+# TCP, where CHATTER_PORT is UDP that guests only send to.
+DATABASE_PORT = 7780
 _TRIES = 5
 
 

@@ -127,3 +127,11 @@ class DisksRefused(LabError):
     code = "LAB-19"
     cause = "the guest's disk program refused '{command}': {word}"
     remedy = "'stat' tells what it does (Guests.disks); its console tells why a disk is not there."
+
+
+class DatabaseRefused(LabError):
+    """The guest's database program answered with an error, or with what answers nothing."""
+
+    code = "LAB-20"
+    cause = "the guest's database program refused '{command}': {words}"
+    remedy = "Its words are SQLite's or the system's; 'check' tells whether the database is whole."

@@ -28,7 +28,7 @@ _KEPT = 3
 _WARM_UP = (
     "python3 -c 'import xen.lowlevel.xc, xen.lowlevel.xs, pyroute2, stevedore, ssl, "
     "asyncio, cryptography.x509, importlib.metadata'; "
-    "cat /lab/vmlinux /lab/guest.img /usr/lib/xen-*/bin/libxl-save-helper >/dev/null; "
+    "cat /lab/vmlinux /lab/guest*.img /usr/lib/xen-*/bin/libxl-save-helper >/dev/null; "
     "cat /usr/libexec/xen-qemu-system-i386 >/dev/null; "
     "/usr/libexec/xen-qemu-system-i386 --version >/dev/null; "
     "nbdkit python --dump-plugin >/dev/null; "

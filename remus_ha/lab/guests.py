@@ -9,16 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from remus_ha.lab.control import HELLO_PORT, GuestControl
+from remus_ha.lab.database import DatabaseControl
 from remus_ha.lab.disks import DiskControl
 from remus_ha.lab.errors import BadValue, GuestExists, GuestSilent, RemoteFailed, UnknownGuest
 from remus_ha.lab.host import Host
 from remus_ha.lab.network import Network
 from remus_ha.lab.plan import FIRST_GUEST, MAX_DISKS, MAX_GUESTS, MAX_VIFS, GuestPlan
 from remus_ha.lab.process import wait_readable
-from remus_ha.lab.xlconfig import IMAGES, GuestSpec, plain_disks, render
+from remus_ha.lab.xlconfig import IMAGES, DiskSpec, GuestSpec, plain_disks, render
 
 _DIRECTORY = "/lab/guests"
 _LEAST_DISK_MIB = 4
+_LEAST_FILE_SYSTEM_MIB = 16
+# With a small journal, so that a guest soon writes around in all of it.
+_MKFS = {"ext4": "mkfs.ext4 -q -F -J size=4"}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
@@ -52,7 +56,7 @@ class Guests:
     def create(
         self, spec: GuestSpec, host: str = "a", *, wait: bool = True, timeout_s: float = 90.0
     ) -> GuestPlan:
-        """Create a guest on ``host``, wait until it says hello and its disk program answers.
+        """Create a guest on ``host``, wait until it says hello and its programs answer.
 
         Its disks' images are made where they are not there yet; one that is there is used as it is.
         Raises BadValue, GuestExists, HostDown, RemoteFailed, GuestSilent, LedgerUnreachable. A
@@ -82,8 +86,10 @@ class Guests:
             raise GuestSilent(name=spec.name, host=host, seconds=timeout_s)
         if wait:
             self.control(spec.name).command("welcome")
-            if spec.disks:
+            if spec.bare_disks:
                 self.disks(spec.name).stat(timeout_s)
+            if spec.database:
+                self.database(spec.name).wait_served(timeout_s)
         return plan
 
     def _send_images(self, spec: GuestSpec, target: Host) -> GuestSpec:
@@ -97,7 +103,9 @@ class Guests:
             target.shell.run(f"mkdir -p {_DIRECTORY} && cat >{there}", stdin=path.read_bytes())
             return there
 
-        return replace(spec, kernel=send(spec.kernel, "kernel"), initrd=send(spec.initrd, "initrd"))
+        return replace(
+            spec, kernel=send(spec.kernel, "kernel"), initrd=send(spec.ramdisk, "initrd")
+        )
 
     def _plans(self) -> dict[str, GuestPlan]:
         if not self._register.exists():
@@ -131,6 +139,10 @@ class Guests:
     def disks(self, name: str) -> DiskControl:
         """The port of the guest's disk program. UnknownGuest."""
         return DiskControl(self._network.enter, self.plan(name).ipv4())
+
+    def database(self, name: str) -> DatabaseControl:
+        """The port of the guest's database program. UnknownGuest."""
+        return DatabaseControl(self._network.enter, self.plan(name).ipv4())
 
     def list(self) -> list[GuestStatus]:
         """All domains but dom0 on all running hosts."""
@@ -169,12 +181,16 @@ def _xl_create(spec: GuestSpec, plan: GuestPlan, target: Host) -> None:
 
 def _make_images(spec: GuestSpec) -> list[str]:
     """Shell commands; an image is sparse, so it takes no more than what the guest writes."""
-    made = [
-        f"{{ [ -e {file} ] || truncate -s {disk.size_mib}M {file}; }}"
-        for disk in spec.disks
-        for file in [disk.file(spec.name)]
-    ]
+    made = [_make_image(disk, disk.file(spec.name)) for disk in spec.disks]
     return [f"mkdir -p {IMAGES}", *made] if made else []
+
+
+def _make_image(disk: DiskSpec, file: str) -> str:
+    """An image is whole or absent, so that one with half a file system is never used."""
+    half = f"{file}.half"
+    steps = [f"truncate -s {disk.size_mib}M {half}"]
+    steps += [f"{_MKFS[disk.file_system]} {half}"] if disk.file_system else []
+    return f"{{ [ -e {file} ] || {{ {' && '.join([*steps, f'mv {half} {file}'])}; }}; }}"
 
 
 def _remove_images(name: str) -> str:
@@ -206,13 +222,13 @@ def _check(spec: GuestSpec) -> None:
         raise BadValue(what="a guest's name", value=spec.name, wanted=wanted)
     if not 1 <= spec.vifs <= MAX_VIFS:
         raise BadValue(what="the number of vifs", value=spec.vifs, wanted=f"1 to {MAX_VIFS}")
-    if spec.memory_mib < 64:
-        raise BadValue(what="a guest's memory", value=spec.memory_mib, wanted="64 MiB or more")
+    if spec.memory < 64:
+        raise BadValue(what="a guest's memory", value=spec.memory, wanted="64 MiB or more")
     _check_disks(spec)
 
 
 def _check_disks(spec: GuestSpec) -> None:
-    """The guest is told only how many disks it has, so their names must be the first ones."""
+    """The guest is told only how many bare disks it has: they must be the first ones, in order."""
     named = [disk.vdev for disk in spec.disks]
     known = [disk.vdev for disk in plain_disks(MAX_DISKS)]
     if named != known[: len(named)]:
@@ -222,6 +238,21 @@ def _check_disks(spec: GuestSpec) -> None:
         if disk.size_mib < _LEAST_DISK_MIB:
             wanted = f"{_LEAST_DISK_MIB} MiB or more"
             raise BadValue(what="a disk's size", value=disk.size_mib, wanted=wanted)
+    if any(disk.file_system for disk in spec.disks[:-1]):
+        wanted = "the last one"
+        raise BadValue(what="the disk with a file system", value=spec.database, wanted=wanted)
+    if spec.database:
+        _check_file_system(spec.disks[-1])
+
+
+def _check_file_system(disk: DiskSpec) -> None:
+    """It is made in the image file, so that must be the bare disk."""
+    if disk.file_system not in _MKFS or disk.format != "raw":
+        value = f"{disk.file_system} in {disk.format}"
+        raise BadValue(what="a disk's file system", value=value, wanted="ext4 in a raw image")
+    if disk.size_mib < _LEAST_FILE_SYSTEM_MIB:
+        what, wanted = "the size of a disk with ext4", f"{_LEAST_FILE_SYSTEM_MIB} MiB or more"
+        raise BadValue(what=what, value=disk.size_mib, wanted=wanted)
 
 
 def _heard(ear: socket.socket, name: str, deadline: float) -> bool:

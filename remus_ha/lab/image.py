@@ -29,7 +29,7 @@ PACKAGES = (
     "openssh-server python3 kmod socat ethtool procps busybox-static tcpdump strace "
     "libvirt-daemon-system libvirt-daemon-driver-xen libvirt-clients python3-libvirt "
     "python3-pyroute2 python3-stevedore python3-pbr python3-cryptography gdb iputils-ping "
-    "qemu-system-xen nbdkit nbdkit-plugin-python"
+    "qemu-system-xen nbdkit nbdkit-plugin-python e2fsprogs"
 ).split()
 _NO_FILES = tuple(
     f"path-exclude={path}"
@@ -191,8 +191,10 @@ def _build_parts(place: Path, base: Path, progress: Progress) -> None:
         shutil.copy("/bin/busybox", work / "busybox")
         shutil.copy(FILES / "initrd-init", work / "init")
         _fill_overlay(work / "overlay", place)
-        guest_image.build(
-            base / "guest-modules", base / "guest-ext4", work / "overlay" / "lab" / "guest.img"
+        images = work / "overlay" / "lab"
+        guest_image.build(base / "guest-modules", images / "guest.img")
+        guest_image.build_with_disks(
+            images / "guest.img", base / "guest-ext4", images / "guest-disks.img"
         )
         pack(work, place / "dom0.img")
         shutil.rmtree(work)

@@ -13,6 +13,7 @@ PACKAGES = {
     "/bin/busybox": "busybox-static",
     "mkfs.ext4": "e2fsprogs",
     "gcc": "gcc libc6-dev",
+    "/usr/include/sqlite3.h": "libsqlite3-dev",
     "ssh": "openssh-client",
     "ip": "iproute2",
     "etcd": "etcd-server",
@@ -22,8 +23,14 @@ _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
 def missing() -> list[str]:
-    """The needed programs that are not there."""
-    return [program for program in PACKAGES if shutil.which(program, path=_PATH) is None]
+    """The needed programs, and files by their paths, that are not there."""
+    return [name for name in PACKAGES if not _there(name)]
+
+
+def _there(name: str) -> bool:
+    if os.path.isabs(name):
+        return os.path.exists(name)
+    return shutil.which(name, path=_PATH) is not None
 
 
 def require() -> None:

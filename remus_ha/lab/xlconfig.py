@@ -9,6 +9,9 @@ from remus_ha.lab.plan import MAX_DISKS, GuestPlan
 
 KERNEL = "/lab/vmlinux"
 INITRD = "/lab/guest.img"
+INITRD_WITH_DISKS = "/lab/guest-disks.img"
+MEMORY_MIB = 96
+MEMORY_WITH_DISKS_MIB = 128
 STOCK_VIF_SCRIPT = "vif-bridge"
 BRIDGE = "xenbr0"
 IMAGES = "/srv/guests"
@@ -16,12 +19,17 @@ IMAGES = "/srv/guests"
 
 @dataclass(frozen=True, slots=True)
 class DiskSpec:
-    """A guest's disk: an image file on the host's data disk, served by QEMU (``backend``)."""
+    """A guest's disk: an image file on the host's data disk, served by QEMU (``backend``).
+
+    With a ``file_system`` (``ext4``) a new image is made with one, and the guest's database lives
+    there; without one (empty) the disk is the disk program's.
+    """
 
     vdev: str
     size_mib: int = 64
     format: str = "raw"
     backend: str = "qdisk"
+    file_system: str = ""
 
     def file(self, guest: str) -> str:
         """Its image on every host."""
@@ -39,23 +47,44 @@ def plain_disks(count: int, size_mib: int = 64) -> tuple[DiskSpec, ...]:
 class GuestSpec:
     """What a guest shall be.
 
-    ``options`` are words for its kernel command line, which both of its programs read: also
+    ``options`` are words for its kernel command line, which all of its programs read: also
     ``ext4`` (load that file system's modules), ``disks=N`` (the disk program uses only the first
     N disks), ``writers=N``, ``kib_s=N``, ``area_kib=N`` (what it does with them).
+    ``ext4 database=VDEV`` comes of itself with a disk that has a file system.
     """
 
     name: str
-    memory_mib: int = 96
+    memory_mib: int = 0  # 0: what its programs need
     vcpus: int = 1
     vifs: int = 1
     disks: tuple[DiskSpec, ...] = ()
     kernel: str = KERNEL
-    initrd: str = INITRD
+    initrd: str = ""  # empty: the standard guest's
     stock_scripts: bool = False
     dirty_kib_s: int = 1024
     dirty_mib: int = 4
     chatter_per_s: int = 20
     options: str = ""
+
+    @property
+    def memory(self) -> int:
+        """Its memory in MiB."""
+        return self.memory_mib or (MEMORY_WITH_DISKS_MIB if self.disks else MEMORY_MIB)
+
+    @property
+    def ramdisk(self) -> str:
+        """Its initial RAM file system."""
+        return self.initrd or (INITRD_WITH_DISKS if self.disks else INITRD)
+
+    @property
+    def bare_disks(self) -> int:
+        """How many disks have no file system: those of the disk program."""
+        return sum(not disk.file_system for disk in self.disks)
+
+    @property
+    def database(self) -> str:
+        """The disk on which the database lives; empty without one."""
+        return next((disk.vdev for disk in self.disks if disk.file_system), "")
 
 
 def render(spec: GuestSpec, plan: GuestPlan) -> str:
@@ -64,9 +93,9 @@ def render(spec: GuestSpec, plan: GuestPlan) -> str:
         "name": spec.name,
         "type": "pvh",
         "kernel": spec.kernel,
-        "ramdisk": spec.initrd,
+        "ramdisk": spec.ramdisk,
         "cmdline": _command_line(spec, plan),
-        "memory": spec.memory_mib,
+        "memory": spec.memory,
         "vcpus": spec.vcpus,
         "tsc_mode": "native",
         "vif": [_vif(plan, vif, spec.stock_scripts) for vif in range(spec.vifs)],
@@ -85,7 +114,8 @@ def _command_line(spec: GuestSpec, plan: GuestPlan) -> str:
         *(f"name={spec.name}", f"number={plan.number}", f"vifs={spec.vifs}"),
         *(f"dirty_kib_s={spec.dirty_kib_s}", f"dirty_mib={spec.dirty_mib}"),
         f"chatter={spec.chatter_per_s}",
-        f"disks={len(spec.disks)}" if spec.disks else "",
+        f"disks={spec.bare_disks}" if spec.bare_disks else "",
+        f"ext4 database={spec.database}" if spec.database else "",
         spec.options,
     ]
     return " ".join(word for word in words if word)

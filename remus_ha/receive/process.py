@@ -24,7 +24,6 @@ from remus_ha.core.table import Machine
 from remus_ha.deciding import Decider
 from remus_ha.disk import records, target
 from remus_ha.disk.errors import StoreSevered
-from remus_ha.disk.tls import End
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
@@ -95,6 +94,7 @@ class Backup:
             committed=self._on_committed,
             finished=self._let_go,
             severed=self._on_severed,
+            gone=self._on_store_gone,
             failed=self._on_store_failed,
         )
         self._stores = Stores(
@@ -232,7 +232,7 @@ class Backup:
             return []
         ports = self._stores.start(
             self._incoming.address,
-            End(**request.disk_end),
+            request.disk_key,
             known=lambda spec: target.may_overwrite(spec, request.guest_uuid),
         )
         for spec in request.disks:
@@ -452,6 +452,13 @@ class Backup:
         e = StoreSevered(disk=disk)
         self._channel.send(Error(self._session, e.code, e.cause.format(**e.facts)))
         self._watch_control()
+
+    def _on_store_gone(self, error: RemusError) -> None:
+        """While epochs come in there will be no more; later its journal is taken up."""
+        if self._decider.state in backup.RECEIVES:
+            self._on_store_failed(error)
+        else:
+            self.journal(f"{error}; its journal will be taken up")
 
     def _on_store_failed(self, error: RemusError) -> None:
         self.journal(str(error))

@@ -73,7 +73,7 @@ class Request:
     certificate: str  # base64 of DER
     wall_clock_s: float
     disks: tuple[DiskSpec, ...]
-    disk_end: dict[str, str]  # remus_ha.disk.tls.End; empty without disks
+    disk_key: str  # remus_ha.disk.tls; empty without disks
     version: int = VERSION
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from remus_ha import rundir
+from remus_ha.disk import tls
 from remus_ha.disk.errors import StoreSilent
 from remus_ha.disk.spec import DiskSpec, journal_of
 from remus_ha.disk.store import launch
 from remus_ha.disk.store.client import StoreClient
 from remus_ha.disk.store.launch import SETUP, Setup
-from remus_ha.disk.tls import End
 from remus_ha.exceptions import RemusError
 from remus_ha.loop import Loop
 from remus_ha.stream.tcp import listen
@@ -44,6 +44,7 @@ class Told:
     committed: Callable[[int], None]
     finished: Callable[[], None]
     severed: Callable[[str], None]
+    gone: Callable[[RemusError], None]  # its process; what it has committed can be taken up
     failed: Callable[[RemusError], None]
 
 
@@ -80,15 +81,15 @@ class Stores:
 
     # --- the life of the processes
 
-    def start(self, address: str, end: End, *, known: Callable[[DiskSpec], bool]) -> list[int]:
+    def start(self, address: str, key: str, *, known: Callable[[DiskSpec], bool]) -> list[int]:
         """Start every store; the ports they serve the primary on. Raises RemusError."""
         if not self._stores:
             return []
-        tls = end.save(self._directory / "tls", "server")
+        directory = tls.save(key, self._directory / "tls")
         starting: list[tuple[_Store, launch.Starting]] = []
         try:
             for store in self._stores:
-                starting.append((store, self._begin(store, known(store.spec), address, tls)))
+                starting.append((store, self._begin(store, known(store.spec), address, directory)))
             while starting:
                 store, process = starting.pop(0)
                 process.wait()
@@ -98,11 +99,11 @@ class Stores:
                 process.kill()
         return [store.port for store in self._stores]
 
-    def _begin(self, store: _Store, known: bool, address: str, tls: Path) -> launch.Starting:
+    def _begin(self, store: _Store, known: bool, address: str, directory: Path) -> launch.Starting:
         with listen(address, 0) as listener:
             store.port = listener.getsockname()[1]
             log = rundir.LOGS / f"store-{self._uuid}-{store.spec.vdev}.log"
-            return launch.begin(self._setup(store, known), store.file, listener, log, tls)
+            return launch.begin(self._setup(store, known), store.file, listener, log, directory)
 
     def _setup(self, store: _Store, known: bool) -> Setup:
         spec = store.spec
@@ -215,7 +216,7 @@ class Stores:
         if store.client is not None:
             store.client.order(verb, n)
         else:
-            self._told.failed(self._silent(store, "its process has ended"))
+            self._told.gone(self._silent(store, "its process has ended"))
 
     def _silent(self, store: _Store, detail: object) -> StoreSilent:
         log = rundir.LOGS / f"store-{self._uuid}-{store.spec.vdev}.log"
@@ -269,7 +270,7 @@ class Stores:
         if self._finishing:
             self._recover(store)
         else:
-            self._told.failed(self._silent(store, "its process has ended"))
+            self._told.gone(self._silent(store, "its process has ended"))
 
     def _recover(self, store: _Store) -> None:
         # A commit that was begun is rolled forward, whether the store had got to it or not.

@@ -27,6 +27,12 @@ class QemuBusy(DiskError):
     remedy = "Try again; if it stays so, report this with 'xl block-list {domid}'."
 
 
+class RelayDidNotStart(DiskError):
+    code = "DISK-025"
+    cause = "the connection of {vdev} to its store could not be relayed: {detail}"
+    remedy = "Install nbdkit on this host: 'nbdkit nbd --version' must work."
+
+
 class QmpLibraryMissing(DiskError):
     code = "DISK-024"
     cause = "the Python library qemu.qmp is not installed"

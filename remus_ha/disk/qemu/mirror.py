@@ -9,17 +9,19 @@ store that does not answer, and they complete. A cancel without it makes QEMU it
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
-from remus_ha.disk import tls
-from remus_ha.disk.base import Mirrored, Stores
+from remus_ha.disk.base import Mirrored
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu import names
 from remus_ha.disk.qemu.errors import QemuBusy
 from remus_ha.disk.qemu.monitor import Monitor
 
+# What is being copied holds up the writes to it: little at a time.
+_BUFFER = 1 << 20
 _LOOKS = 200
 _STILL = 3
 _FREE_S = 20.0
@@ -28,30 +30,29 @@ Quiesce = Callable[[], AbstractContextManager[None]]
 
 
 async def attach(
-    monitor: Monitor, domid: int, disks: Sequence[Mirrored], stores: Stores, quiesce: Quiesce
+    monitor: Monitor,
+    domid: int,
+    disks: Sequence[Mirrored],
+    sockets: Mapping[str, Path],
+    *,
+    rate: int,
+    quiesce: Quiesce,
 ) -> None:
-    """Start the mirrors; each says BLOCK_JOB_READY when its disk is copied. Raises DiskError."""
-    await monitor.do(
-        "object-add",
-        qom_type="tls-creds-x509",
-        id=names.TLS,
-        dir=str(stores.tls),
-        endpoint="client",
-        verify_peer=True,
-    )
+    """Start the mirrors; each says BLOCK_JOB_READY when its disk is copied. Raises DiskError.
+
+    ``sockets``: per disk where QEMU reaches its store. ``rate``: octets/s of the copying, 0: any.
+    """
     for disk in disks:
         await monitor.do(
             "blockdev-add",
             driver="nbd",
             node_name=names.target(disk.vdev),
-            server={"type": "inet", "host": stores.address, "port": str(disk.port)},
-            tls_creds=names.TLS,
-            tls_hostname=tls.SERVER_NAME,
+            server={"type": "unix", "path": str(sockets[disk.vdev])},
         )
     with quiesce():
         await _rest(monitor, domid)
         for disk in disks:
-            await _start(monitor, disk, stores.rate)
+            await _start(monitor, disk, rate)
 
 
 async def _start(monitor: Monitor, disk: Mirrored, rate: int) -> None:
@@ -66,6 +67,7 @@ async def _start(monitor: Monitor, disk: Mirrored, rate: int) -> None:
         on_target_error="report",
         on_source_error="report",
         speed=rate,
+        buf_size=_BUFFER,
     )
 
 
@@ -102,7 +104,6 @@ async def free(monitor: Monitor, vdevs: Sequence[str], log: Callable[[str], None
     for vdev in vdevs:
         node = names.target(vdev)
         await _removed(monitor.do("blockdev-del", node_name=node), log)
-    await _removed(monitor.do("object-del", id=names.TLS), log)
 
 
 async def _end_jobs(monitor: Monitor) -> None:

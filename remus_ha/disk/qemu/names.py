@@ -1,7 +1,6 @@
 """What our things in a QEMU are called: whoever comes after a dead process finds them by it."""
 
 PREFIX = "remus-"
-TLS = PREFIX + "tls"
 
 
 def job(vdev: str) -> str:

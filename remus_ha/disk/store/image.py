@@ -20,6 +20,7 @@ from remus_ha.disk.store.users import user_of
 _BLKGETSIZE64 = 0x80081272
 _BLKZEROOUT = 0x127F
 _FALLOC_KEEP_SIZE = 1
+_FALLOC_PUNCH_HOLE = 2
 _FALLOC_ZERO_RANGE = 0x10
 _CHUNK = 1 << 20
 _ZEROES = bytes(_CHUNK)
@@ -128,13 +129,17 @@ class Image:
     def read(self, offset: int, length: int) -> bytearray:
         """Raises OSError."""
         found = bytearray(length)
-        view, done = memoryview(found), 0
-        while done < length:
+        self.read_into(offset, found)
+        return found
+
+    def read_into(self, offset: int, buffer: bytearray | memoryview) -> None:
+        """Fill ``buffer``. Raises OSError."""
+        view, done = memoryview(buffer), 0
+        while done < len(view):
             count = os.preadv(self._fd, [view[done:]], offset + done)
             if not count:
                 raise OSError(errno.EIO, f"{self.path} ends at {offset + done}")
             done += count
-        return found
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Raises OSError."""
@@ -149,6 +154,12 @@ class Image:
             return
         for start in range(offset, offset + length, _CHUNK):
             self.write(start, memoryview(_ZEROES)[: min(_CHUNK, offset + length - start)])
+
+    def punch(self, offset: int, length: int) -> None:
+        """Zeroes that give their space back where that can be done. Raises OSError."""
+        mode = _FALLOC_PUNCH_HOLE | _FALLOC_KEEP_SIZE  # of a device too; it reads as zeroes then
+        if length and _libc.fallocate(self._fd, mode, offset, length):
+            self.zero(offset, length)
 
     def _zero_at_once(self, offset: int, length: int) -> bool:
         if self._device:
@@ -183,6 +194,11 @@ class Image:
     def sync(self) -> None:
         """Raises OSError."""
         os.fdatasync(self._fd)
+
+    def forget(self) -> None:
+        """Sync, and keep nothing of it in this host's memory. Raises OSError."""
+        os.fdatasync(self._fd)
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
         """Idempotent."""

@@ -1,5 +1,7 @@
 """What can go wrong between two tapdisk-remus peers, or with the FIFOs. Codes DISK-101 onwards.
 
+From DISK-130 on: with the block server that stands between a running guest and its image.
+
 Everything that a peer can cause by what it *sends* is a ``WireError``.
 """
 
@@ -174,3 +176,66 @@ class FifoUnusable(TapdiskError):
     code = "DISK-121"
     cause = "{path} cannot be used as a FIFO: {detail}"
     remedy = "Remove it, unless another tapdisk uses it, and start the disk again."
+
+
+class ServerRefused(TapdiskError):
+    """The block server's own error, carried over from its process."""
+
+    code = "DISK-130"
+    cause = "the block server of {disk} refuses: {code}: {cause}"
+    remedy = "{remedy}"
+
+
+class ServerDidNotStart(TapdiskError):
+    code = "DISK-131"
+    cause = "the block server of {disk} did not start ({detail}); its log is {log}"
+    remedy = (
+        "Install nbdkit, its Python plugin and libnbd's Python module here ('python3-libnbd'): "
+        "'nbdkit python --version' must work."
+    )
+
+
+class ServerGone(TapdiskError):
+    """The guest waits until there is another one, and sees no error."""
+
+    code = "DISK-132"
+    cause = "the block server of {vdev} has ended; its log is {log}"
+    remedy = "Look at that log and at 'dmesg'; then " + _PROTECT_AGAIN
+
+
+class ReplicationLost(TapdiskError):
+    code = "DISK-133"
+    cause = "the disk {vdev} is replicated no more: {detail}"
+    remedy = _LOOK_AND_PROTECT
+
+
+class NotReplicating(TapdiskError):
+    code = "DISK-134"
+    cause = "the block server of {disk} cannot {verb}: it replicates nothing"
+    remedy = "This is a defect: report it with the logs of both hosts."
+
+
+class AlreadyReplicating(TapdiskError):
+    code = "DISK-135"
+    cause = "the block server of {disk} replicates already, or did before"
+    remedy = "This is a defect: report it with the logs of both hosts."
+
+
+class ImageUnusable(TapdiskError):
+    code = "DISK-136"
+    cause = "{path}, the image of {disk}, cannot be served: {detail}"
+    remedy = "Look whether the guest's disk still lies there; nothing was changed."
+
+
+class AnotherImage(TapdiskError):
+    """To write to the wrong image would destroy it."""
+
+    code = "DISK-137"
+    cause = "QEMU's disk {vdev} lies in {theirs}, the guest's configuration names {ours}"
+    remedy = "Report this with 'xl list -l' and the guest's QEMU log; nothing was changed."
+
+
+class NoSuchNode(TapdiskError):
+    code = "DISK-138"
+    cause = "the guest's QEMU has no block node {node} over a local image"
+    remedy = "Only raw images that QEMU itself opens (qdisk) can be moved; see 'xl list -l'."

@@ -5,12 +5,14 @@
  * a boot id of its own, and mounts its data disk: only now, as the frozen state is older than
  * what is on it.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,7 +55,10 @@ static int renew_boot_id(void)
 
 static int mount_data(void)
 {
-    return mount("/dev/vdb", "/srv", "ext4", MS_NOATIME, NULL);
+    if (mount("/dev/vdb", "/srv", "ext4", MS_NOATIME, NULL) != 0)
+        return -1;
+    // Every host can be a guest's backup: its images' directory has to be there.
+    return mkdir("/srv/guests", 0755) == 0 || errno == EEXIST ? 0 : -1;
 }
 
 int main(int count, char **words)

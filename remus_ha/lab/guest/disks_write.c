@@ -1,14 +1,13 @@
 /* The writers, and the memory of what they have written. */
 #define _GNU_SOURCE
+#include "device.h"
 #include "disks.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +16,6 @@ enum {
     LEAST_AREA = 64 << 10,
     SHARED_ONE_IN = 8,
     AFTER_ERROR_US = 100000,
-    DISK_WAIT_US = 60000000,
 };
 
 static uint8_t *large;
@@ -80,30 +78,9 @@ void start_thread(pthread_t *thread, void *(*body)(void *), void *argument)
 
 /* ---- disks and areas ----------------------------------------------------------------- */
 
-/* A disk's node appears some time after its driver: wait for it, by the directory's events. */
-static int open_there(const char *path, int flags)
-{
-    char directory[PATH], events[4096];
-    uint64_t end = monotonic_us() + DISK_WAIT_US;
-    snprintf(directory, sizeof directory, "%s", path);
-    *strrchr(directory, '/') = 0;
-    int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), fd;
-    inotify_add_watch(watch, directory[0] ? directory : "/", IN_CREATE | IN_ATTRIB);
-    while ((fd = open(path, flags | O_CLOEXEC)) < 0 && (errno == ENOENT || errno == ENXIO)) {
-        struct pollfd ready = { .fd = watch, .events = POLLIN };
-        uint64_t now = monotonic_us();
-        if (now >= end || poll(&ready, 1, (end - now) / 1000 + 1) < 0)
-            die(path);
-        while (read(watch, events, sizeof events) > 0)
-            ;
-    }
-    close(watch);
-    return fd;
-}
-
 static int open_or_die(const char *path, int flags)
 {
-    int fd = open_there(path, flags);
+    int fd = open_device(path, flags);
     if (fd < 0)
         die(path);
     return fd;
@@ -111,8 +88,10 @@ static int open_or_die(const char *path, int flags)
 
 static void open_disk(struct disk *disk)
 {
-    disk->fd = open_there(disk->path, O_RDWR | O_DSYNC | O_DIRECT);
+    disk->fd = open_device(disk->path, O_RDWR | O_DSYNC | O_DIRECT);
     disk->direct = disk->fd >= 0;
+    if (!disk->direct && errno != EINVAL)
+        die(disk->path);
     if (!disk->direct)
         disk->fd = open_or_die(disk->path, O_RDWR | O_DSYNC);
     off_t end = lseek(disk->fd, 0, SEEK_END);

@@ -18,7 +18,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +237,7 @@ class Pair:
         self.session = secrets.token_hex(16)
         self.disks: dict[str, int] = {}  # octets of each
         self.disk_ack = "received"
-        self.ends = tls.create()
+        self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
         self.primary: Side
         self.backup: Side
@@ -282,7 +281,7 @@ class Pair:
                 DiskSpec(vdev, str(self.image(vdev)), size, self.disk_ack, "", False, 1 << 30)
                 for vdev, size in self.disks.items()
             ),
-            disk_end=asdict(self.ends.server) if self.disks else {},
+            disk_key=self.disk_key,
         )
 
     def image(self, vdev: str) -> Path:

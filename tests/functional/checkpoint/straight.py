@@ -76,7 +76,6 @@ class StraightDisks(DiskDriver):
 
     def where(self, tls: Path, number: int) -> list[str]:
         """qemu-io's options for a disk's store."""
-        secret = f"tls-creds-x509,id=t,dir={tls},endpoint=client,verify-peer=on"
+        secret = f"tls-creds-psk,id=t,dir={tls},endpoint=client,username=remus-ha"
         server = f"server.type=inet,server.host=127.0.0.1,server.port={self.disks[number].port}"
-        name = "tls-creds=t,tls-hostname=store.remus-ha.invalid"
-        return ["--object", secret, "--image-opts", f"driver=nbd,{server},{name}"]
+        return ["--object", secret, "--image-opts", f"driver=nbd,{server},tls-creds=t"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from remus_ha.core import backup as backup_table
+from remus_ha.disk import tls
 from remus_ha.disk.spec import journal_of
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from tests.functional.checkpoint.pair import Pair
@@ -24,7 +25,7 @@ class Disks:
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
-        self.tls = pair.ends.client.save(pair.root / "tls", "client")
+        self.tls = tls.save(pair.disk_key, pair.root / "tls")
         self.clients: list[Client] = []
 
     def open(self) -> None:

@@ -117,7 +117,8 @@ class Stage:
             if self.lab.host(name).running:
                 # A host that has lost the guest keeps its MACs shut; the next one has them too.
                 self.lab.host(name).shell.run(
-                    "rm -rf /run/remus-ha/vif /var/lib/remus-ha/vif /srv/guests"
+                    "rm -rf /run/remus-ha/vif /var/lib/remus-ha/vif"
+                    "; find /srv/guests -mindepth 1 -delete"
                 )
 
     # -- between stories

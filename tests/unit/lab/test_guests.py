@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from remus_ha.lab.control import GuestStat, parse_stat
-from remus_ha.lab.errors import BadValue
+from remus_ha.lab.errors import BadValue, StepFailed
 from remus_ha.lab.guests import _check, _make_images, parse_xl_list
 from remus_ha.lab.run import run
 from remus_ha.lab.xlconfig import DiskSpec, GuestSpec, plain_disks
@@ -44,15 +45,53 @@ def test_images_are_made_sparse_and_an_older_one_is_kept(
     assert first.read_text() == "kept"
 
 
+def test_an_image_gets_its_file_system_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    monkeypatch.setattr("remus_ha.lab.guests.IMAGES", str(tmp_path))
+    monkeypatch.setattr("remus_ha.lab.xlconfig.IMAGES", str(tmp_path))
+    spec = GuestSpec("web", disks=(DiskSpec("xvda"), DiskSpec("xvdb", 32, file_system="ext4")))
+    run(["sh", "-c", " && ".join(_make_images(spec))])
+    run(["fsck.ext4", "-f", "-n", tmp_path / "web-xvdb.img"])
+    with pytest.raises(StepFailed):
+        run(["fsck.ext4", "-f", "-n", tmp_path / "web-xvda.img"])
+    made = (tmp_path / "web-xvdb.img").read_bytes()
+    run(["sh", "-c", " && ".join(_make_images(spec))])
+    assert (tmp_path / "web-xvdb.img").read_bytes() == made
+    assert {file.name for file in tmp_path.iterdir()} == {"web-xvda.img", "web-xvdb.img"}
+
+
+def test_half_an_image_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the program that makes file systems."""
+    monkeypatch.setattr("remus_ha.lab.guests.IMAGES", str(tmp_path))
+    monkeypatch.setattr("remus_ha.lab.xlconfig.IMAGES", str(tmp_path))
+    monkeypatch.setattr("remus_ha.lab.guests._MKFS", {"ext4": "false"})
+    spec = GuestSpec("web", disks=(DiskSpec("xvda", 32, file_system="ext4"),))
+    with pytest.raises(StepFailed):
+        run(["sh", "-c", " && ".join(_make_images(spec))])
+    assert not (tmp_path / "web-xvda.img").exists()
+
+
 def test_without_disks_there_is_nothing_to_make() -> None:
     assert _make_images(GuestSpec("web")) == []
 
 
 @pytest.mark.parametrize(
     "disks",
-    [(DiskSpec("xvdb"),), (DiskSpec("xvdb"), DiskSpec("xvda")), (DiskSpec("xvda", size_mib=3),)],
+    [
+        (DiskSpec("xvdb"),),
+        (DiskSpec("xvdb"), DiskSpec("xvda")),
+        (DiskSpec("xvda", size_mib=3),),
+        (DiskSpec("xvda", file_system="ext4"), DiskSpec("xvdb")),
+        (DiskSpec("xvda", file_system="ext4"), DiskSpec("xvdb", file_system="ext4")),
+        (DiskSpec("xvda", file_system="xfs"),),
+        (DiskSpec("xvda", size_mib=8, file_system="ext4"),),
+        (DiskSpec("xvda", file_system="ext4", format="qcow2"),),
+    ],
 )
 def test_disks_that_cannot_be(disks: tuple[DiskSpec, ...]) -> None:
     _check(GuestSpec("web", disks=plain_disks(8)))
+    _check(GuestSpec("web", disks=(DiskSpec("xvda"), DiskSpec("xvdb", file_system="ext4"))))
     with pytest.raises(BadValue, match="disk"):
         _check(GuestSpec("web", disks=disks))

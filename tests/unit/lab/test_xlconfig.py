@@ -68,6 +68,20 @@ def test_a_word_of_the_options_wins_over_the_number_of_disks() -> None:
     assert [word for word in words.split() if word.startswith("disks=")] == ["disks=2", "disks=1"]
 
 
+def test_the_disk_with_a_file_system_is_the_databases() -> None:
+    disks = (DiskSpec("xvda"), DiskSpec("xvdb", file_system="ext4"))
+    made = settings(GuestSpec("web", disks=disks, options="writers=2"))
+    assert str(made["disk"]).count("vdev=") == 2
+    words = str(made["cmdline"]).split()
+    assert words[-4:] == ["disks=1", "ext4", "database=xvdb", "writers=2"]
+
+
+def test_a_database_alone_leaves_nothing_to_the_disk_program() -> None:
+    line = str(settings(GuestSpec("web", disks=(DiskSpec("xvda", file_system="ext4"),)))["cmdline"])
+    assert "disks=" not in line
+    assert line.endswith("ext4 database=xvda")
+
+
 @pytest.mark.parametrize("count", [-1, 9])
 def test_a_number_of_disks_that_cannot_be(count: int) -> None:
     with pytest.raises(BadValue, match="number of disks"):

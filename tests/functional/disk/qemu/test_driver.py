@@ -6,118 +6,19 @@ The store behind it is a real one as well.
 import os
 import select
 import signal
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from remus_ha.disk import tls
 from remus_ha.disk.base import Mirrored, Stage, Stores
-from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu.driver import QemuDisks
 from remus_ha.disk.qemu.errors import MirrorLost, QemuUnreachable
-from remus_ha.disk.store import launch
-from remus_ha.disk.store.launch import Setup
-from remus_ha.lab.qmp import Qmp
+from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, reach
 from tests.functional.disk.store.test_nbd import Client
-
-SIZE = 48 << 20
-DEADLINE_S = 30.0
-
-
-class Guest:
-    """A QEMU that has the disk ``xvda``, and a client that writes to it as a guest would."""
-
-    def __init__(self, directory: Path) -> None:
-        self.image = directory / "primary.img"
-        self.image.write_bytes(os.urandom(SIZE))
-        self.qmp, self.nbd = directory / "qmp", directory / "guest.nbd"
-        own = directory / "own-qmp"
-        self.process = subprocess.Popen(
-            [
-                "qemu-system-x86_64",
-                *("-machine", "none", "-nodefaults", "-display", "none"),
-                *("-blockdev", f"driver=file,node-name=file,filename={self.image}"),
-                *("-blockdev", "driver=raw,node-name=xvda-raw,file=file"),
-                *("-qmp", f"unix:{self.qmp},server=on,wait=off"),
-                *("-qmp", f"unix:{own},server=on,wait=off"),
-            ]
-        )
-        end = time.monotonic() + DEADLINE_S
-        while not own.exists() or not self.qmp.exists():
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        with Qmp(own) as monitor:
-            address = {"type": "unix", "data": {"path": str(self.nbd)}}
-            monitor.execute("nbd-server-start", addr=address)
-            monitor.execute(
-                "block-export-add",
-                type="nbd",
-                id="guest",
-                **{"node-name": "xvda-raw"},
-                name="",
-                writable=True,
-            )
-        self.own = own
-        self.paused = 0
-
-    @contextmanager
-    def quiesce(self) -> Iterator[None]:
-        self.paused += 1
-        yield
-        self.paused += 100
-
-    def leftovers(self) -> list[str]:
-        with Qmp(self.own) as monitor:
-            nodes = monitor.execute("query-named-block-nodes")
-            jobs = monitor.execute("query-block-jobs")
-        found = [node["node-name"] for node in nodes] + [job["device"] for job in jobs]
-        return [name for name in found if name.startswith("remus-")]
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-class Backup:
-    """A store that serves over TLS."""
-
-    def __init__(self, directory: Path) -> None:
-        self.image = directory / "backup.img"
-        ends = tls.create()
-        ends.server.save(directory / "server", "server")
-        self.tls = ends.client.save(directory / "client", "client")
-        setup = Setup(
-            disk="xvda",
-            path=str(self.image),
-            size=SIZE,
-            known=True,
-            directory=str(directory / "journal"),
-            socket=str(directory / "store.sock"),
-            ack="received",
-            limit=1 << 30,
-        )
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen()
-            self.port = listener.getsockname()[1]
-            self.pid = launch.start(
-                setup, directory / "setup", listener, directory / "log", directory / "server"
-            )
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-    def end(self) -> None:
-        try:
-            self.signal(signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 @pytest.fixture
@@ -154,19 +55,6 @@ def driver_of(guest: Guest, backup: Backup) -> QemuDisks:
         log=print,
         socket=guest.qmp,
     )
-
-
-def reach(driver: QemuDisks, stage: Stage) -> DiskError | None:
-    """Serve the driver until it is at ``stage``; the loss that it told of on the way."""
-    loss: DiskError | None = None
-    end = time.monotonic() + DEADLINE_S
-    while driver.stage is not stage:
-        assert select.select([driver], [], [], end - time.monotonic())[0], driver.stage
-        try:
-            driver.pump()
-        except DiskError as e:
-            loss = loss or e
-    return loss
 
 
 def test_the_disk_is_copied_and_then_mirrored(
@@ -213,7 +101,7 @@ def test_a_store_that_hangs_holds_a_write_until_it_is_freed(
     driver.begin()
     reach(driver, Stage.MIRRORED)
     client = Client.of(guest.nbd)
-    backup.signal(signal.SIGSTOP)
+    backup.stop()
     answers: list[str] = []
     writing = threading.Thread(target=lambda: answers.append(client.write(0, 4096, 3)))
     writing.start()
@@ -245,7 +133,7 @@ def test_what_a_dead_process_left_is_taken_off(guest: Guest, backup: Backup) -> 
 
 
 def test_a_stranger_is_refused_by_the_store(guest: Guest, backup: Backup, tmp_path: Path) -> None:
-    stranger = tls.create().client.save(tmp_path / "stranger", "client")
+    stranger = tls.save(tls.create(), tmp_path / "stranger")
     driver = QemuDisks(
         domid=7,
         disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port)],

@@ -1,0 +1,92 @@
+"""A local socket that one process gives another its orders by, and is told of what happens.
+
+One JSON object a line each way, over a unix socket: ``{"do": VERB, "n": N}`` in, ``{"said": WORD,
+...}`` out. An order that cannot be carried out is answered ``failed`` with its error, and the verb.
+One client at a time; a new one replaces a dead one.
+"""
+
+import abc
+import contextlib
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from remus_ha.exceptions import RemusError
+
+LINE = 65536
+
+
+class OrderServer(abc.ABC):
+    """Serves on ``path`` once ``listen`` was called. ``say`` may be called by any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._client: socket.socket | None = None
+
+    def listen(self) -> None:
+        """Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self._path))
+        os.chmod(self._path, 0o600)
+        self._listener.listen(4)
+        threading.Thread(target=self._accept_all, name="orders", daemon=True).start()
+
+    @abc.abstractmethod
+    def carry_out(self, verb: str, n: int) -> None:
+        """One order. Raises RemusError for one that cannot be."""
+
+    @abc.abstractmethod
+    def left(self) -> None:
+        """The client is gone, and no other has come in its place."""
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody is connected."""
+        return self._client is not None
+
+    def say(self, word: str, **more: Any) -> None:
+        octets = json.dumps({"said": word, **more}).encode() + b"\n"
+        with self._lock:
+            client = self._client
+            if client is not None:
+                with contextlib.suppress(OSError):  # a dead client's end shows where it is read
+                    client.sendall(octets)
+
+    def _accept_all(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            with self._lock:
+                before, self._client = self._client, client
+            if before is not None:
+                with contextlib.suppress(OSError):
+                    before.shutdown(socket.SHUT_RDWR)
+            serve = threading.Thread(target=self._serve, args=(client,), daemon=True)
+            serve.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, client.makefile("rb") as lines:
+            while line := lines.readline(LINE):
+                self._take(line)
+        with self._lock:
+            last = self._client is client
+            if last:
+                self._client = None
+        if last:
+            self.left()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            order = json.loads(line)
+            verb, n = str(order["do"]), int(order.get("n", -1))
+        except (ValueError, TypeError, KeyError):
+            return  # not ours
+        try:
+            self.carry_out(verb, n)
+        except RemusError as e:
+            self.say("failed", do=verb, n=n, error=e.as_dict())

@@ -1,0 +1,82 @@
+"""The block server's local socket: its driver's orders, and what it has to say unasked.
+
+The lines are those of ``remus_ha.disk.orders``; answers and news are::
+
+    sync       now and then progress DONE OF, then synced
+    mark N     marked N at once: the guest may write on. Later reached N: all of epoch N is in the
+               store, and nothing that came behind the mark is sent before ...
+    closed N   (not answered)
+    free       freed: the image here alone, nothing waits; there is no way back
+    status     status, with figures
+    quit       gone; the process ends, and requests under way are left to be asked again
+
+Unasked: ``lost`` with a reason; it is as if freed from then on. An order that cannot be carried out
+is answered ``failed``.
+
+A driver that is gone takes its session with it: the disk is freed. And a server that neither a
+driver nor a QEMU is connected to ends.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from remus_ha.disk.orders import OrderServer
+from remus_ha.disk.tapdisk.replication import Replication
+
+
+class ControlServer(OrderServer):
+    """``ended`` is called once the process has nothing left to do. Serves after ``attend``."""
+
+    def __init__(self, path: Path, ended: Callable[[], None]) -> None:
+        super().__init__(path)
+        self._ended = ended
+        self._users = 0
+        self._counting = threading.Lock()
+        self.replication: Replication
+
+    def attend(self, replication: Replication) -> None:
+        self.replication = replication
+        self.listen()
+
+    def joined(self) -> None:
+        """A client of the disk has connected."""
+        with self._counting:
+            self._users += 1
+
+    def parted(self) -> None:
+        """It is gone."""
+        with self._counting:
+            self._users -= 1
+        self._leave_when_alone()
+
+    def left(self) -> None:
+        self.replication.free()
+        self._leave_when_alone()
+
+    def _leave_when_alone(self) -> None:
+        if not self._users and not self.attended:
+            self._end()
+
+    def _end(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._ended()
+
+    def carry_out(self, verb: str, n: int) -> None:
+        replication = self.replication
+        if verb == "mark":
+            replication.mark(n)
+            self.say("marked", n=n)
+        elif verb == "closed":
+            replication.closed(n)
+        elif verb == "sync":
+            replication.sync()
+        elif verb == "free":
+            replication.free()
+            self.say("freed")
+        elif verb == "status":
+            self.say("status", **replication.status())
+        elif verb == "quit":
+            replication.free()
+            self.say("gone")
+            self._end()

@@ -1,0 +1,196 @@
+"""The ``tapdisk`` driver: a guest's write is complete when its own host has it.
+
+A block server of ours stands between each running disk and its image, and carries the writes to the
+store behind the guest's back. What the guest pays at the end of an epoch is a mark in every queue;
+the backup closes the epoch once all that lies before the marks has arrived.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from remus_ha.disk.base import Mirrored, Progress, Stage, Stores
+from remus_ha.disk.errors import DiskError
+from remus_ha.disk.qemu.mirror import Quiesce
+from remus_ha.disk.qemu.monitor import Monitor
+from remus_ha.disk.qemu.worker import QemuWorker
+from remus_ha.disk.tapdisk import attach
+from remus_ha.disk.tapdisk.attach import Image
+from remus_ha.disk.tapdisk.errors import ReplicationLost
+from remus_ha.disk.tapdisk.launch import LIMIT, Setup
+from remus_ha.disk.tapdisk.link import Link, Server
+from remus_ha.disk.tapdisk.marks import Marks
+from remus_ha.disk.tapdisk.names import Files
+
+
+class TapdiskDisks(QemuWorker):
+    """``quiesce`` is never used: nothing has to stand still for these disks."""
+
+    def __init__(
+        self,
+        *,
+        domid: int,
+        disks: Sequence[Mirrored],
+        stores: Stores,
+        quiesce: Quiesce,
+        close_there: Callable[[int], None],
+        log: Callable[[str], None],
+        socket: Path | None = None,
+        directory: Path | None = None,
+        limit: int = LIMIT,
+    ) -> None:
+        """``directory``: the block servers'; ``limit``: octets that a disk's writes may be ahead"""
+        super().__init__(domid, socket)
+        self._disks, self._stores, self._limit = tuple(disks), stores, limit
+        self._log = log
+        self._directory = directory or stores.tls.with_name("tapdisk")
+        self._servers: dict[str, Server] = {}
+        self._done = {disk.vdev: 0 for disk in disks}
+        self._unsynced = {disk.vdev for disk in disks}
+        self._marks = Marks(len(self._disks), close_there)
+
+    # --- the epoch loop's side
+
+    def end_epoch(self, n: int) -> None:
+        self._order_all("mark", n)
+
+    def may_go_on(self, n: int) -> bool:
+        return self._marks.marked(n) and self._stage is Stage.MIRRORED
+
+    def closed(self, n: int) -> None:
+        self._order_all("closed", n)
+
+    def resumed(self, n: int) -> None:
+        """Nothing is to be asked: ``marked`` was the answer."""
+
+    def vouches(self, n: int) -> bool:
+        """A server whose connection is lost marks nothing; one that has marked keeps the order.
+
+        So either all of epoch n arrives and is closed, or the store lost its connection and closes
+        nothing any more.
+        """
+        return self.may_go_on(n)
+
+    def free(self) -> None:
+        self._order_all("free")  # the guest is let go before anything else is looked at
+        super().free()
+
+    def _order_all(self, verb: str, n: int = -1) -> None:
+        for server in tuple(self._servers.values()):
+            server.order(verb, n)
+
+    # --- the thread's side
+
+    async def _replicate(self, monitor: Monitor) -> None:
+        links = {disk.vdev: await self._attach(monitor, disk) for disk in self._disks}
+        self._tell(Stage.SYNCING)
+        self._order_all("sync")
+        listening = [asyncio.create_task(self._listen(vdev, link)) for vdev, link in links.items()]
+        try:
+            await asyncio.gather(*listening)
+        finally:
+            for task in listening:
+                task.cancel()
+
+    async def _attach(self, monitor: Monitor, disk: Mirrored) -> Link:
+        """Raises DiskError, OSError."""
+        image, files = await attach.image_of(monitor, disk), self._files(disk)
+        server = self._servers[disk.vdev] = Server(self._setup(disk, image), files)
+        link = server.start()
+        await attach.move_to_server(monitor, disk, files.nbd)
+        return link
+
+    def _files(self, disk: Mirrored) -> Files:
+        return Files(self._directory, disk.vdev)
+
+    def _setup(self, disk: Mirrored, image: Image) -> Setup:
+        return Setup(
+            disk=disk.vdev,
+            path=str(image.path),
+            size=disk.size,
+            direct=image.direct,
+            orders=str(self._files(disk).orders),
+            address=self._stores.address,
+            port=disk.port,
+            tls=str(self._stores.tls),
+            rate=self._stores.rate,
+            limit=self._limit,
+        )
+
+    async def _listen(self, vdev: str, link: Link) -> None:
+        """Raises ReplicationLost, ServerGone."""
+        async for told in link.said():
+            self._take(vdev, told)
+
+    def _take(self, vdev: str, told: dict[str, Any]) -> None:
+        n = int(told.get("n", -1))
+        match told["said"]:
+            case "marked":
+                self._tell(lambda: self._marks.on_marked(vdev, n))
+            case "reached":
+                self._tell(lambda: self._marks.on_reached(vdev, n))
+            case "progress":
+                self._done[vdev] = int(told["done"])
+                self._tell(tuple(Progress(d.vdev, self._done[d.vdev], d.size) for d in self._disks))
+            case "synced":
+                self._unsynced.discard(vdev)
+                if not self._unsynced:
+                    self._tell(Stage.MIRRORED)
+            case "lost":
+                raise ReplicationLost(vdev=vdev, detail=told["reason"])
+            case "failed":
+                raise ReplicationLost(vdev=vdev, detail=told["error"]["cause"])
+
+    async def _take_off(self, monitor: Monitor) -> None:
+        for disk in self._disks:
+            try:
+                await self._take_one_off(monitor, disk)
+            except (DiskError, OSError) as e:
+                self._log(f"{disk.vdev} could not be moved back to its image: {e}")
+                self._leave(disk.vdev)
+
+    async def _take_one_off(self, monitor: Monitor, disk: Mirrored) -> None:
+        """Raises DiskError, OSError; the guest goes on on the block server then."""
+        image = self._image_below(disk)
+        server = self._servers.get(disk.vdev)
+        if server is None:
+            server = self._servers[disk.vdev] = Server(self._setup(disk, image), self._files(disk))
+            server.find()
+        server.order("free")
+        if await attach.has_server(monitor, disk.vdev):
+            await self._move_back(server, attach.move_back(monitor, disk, image, self._log))
+        server.end()
+        del self._servers[disk.vdev]
+
+    def _image_below(self, disk: Mirrored) -> Image:
+        """What the block server's setup says; without one, what is known of the disk."""
+        try:
+            setup = Setup.load(self._files(disk).setup)
+        except (OSError, ValueError, TypeError):
+            return Image(Path(disk.path), direct=False)
+        return Image(Path(setup.path), setup.direct)
+
+    async def _move_back(self, server: Server, move: Coroutine[Any, Any, None]) -> None:
+        """See to it that a server lives: QEMU's requests to a dead one would wait, and so would
+
+        the move. Raises DiskError, OSError.
+        """
+        moving = asyncio.create_task(move)
+        try:
+            while not moving.done():
+                link = server.link or server.start()
+                over = asyncio.create_task(link.over())
+                await asyncio.wait((moving, over), return_when=asyncio.FIRST_COMPLETED)
+                if over.done() and not moving.done():
+                    server.start()
+                over.cancel()
+        except (DiskError, OSError):
+            moving.cancel()
+            raise
+        await moving
+
+    def _leave(self, vdev: str) -> None:
+        server = self._servers.pop(vdev, None)
+        if server is not None:
+            server.leave()

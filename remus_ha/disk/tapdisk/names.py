@@ -1,0 +1,44 @@
+"""What the block server's things are called: whoever comes after a dead process finds them by it.
+
+In QEMU by their nodes' names, in the file system by the disk's name in one directory.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from remus_ha.disk.qemu.names import PREFIX
+
+
+def server(vdev: str) -> str:
+    """The node that is QEMU's connection to the block server."""
+    return f"{PREFIX}tap-{vdev}"
+
+
+def file(vdev: str) -> str:
+    """The node of the disk's own image, where the disk was moved back to it."""
+    return f"{PREFIX}file-{vdev}"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Of one disk's block server."""
+
+    directory: Path
+    vdev: str
+
+    @property
+    def nbd(self) -> Path:
+        """Where QEMU connects."""
+        return self.directory / f"{self.vdev}.nbd"
+
+    @property
+    def orders(self) -> Path:
+        return self.directory / f"{self.vdev}.orders"
+
+    @property
+    def setup(self) -> Path:
+        return self.directory / f"{self.vdev}.json"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / f"{self.vdev}.log"

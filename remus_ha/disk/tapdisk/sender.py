@@ -1,0 +1,163 @@
+"""The thread that carries a backlog to the store: an NBD client with many requests under way.
+
+Only the block server's process imports this: libnbd's module belongs to the distribution's Python.
+"""
+
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbd
+
+from remus_ha.disk import tls
+from remus_ha.disk.tapdisk.backlog import Backlog, Copied, Entry, Mark, Piece
+from remus_ha.stream.tcp import tune
+
+DEPTH = 32  # requests under way; nbdkit takes 16 at a time by itself
+CONNECT_S = 10.0
+_READ, _WRITE = 1, 2  # of aio_get_direction
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The store's. ``tls`` is the directory of the key, empty: in the clear."""
+
+    address: str
+    port: int
+    tls: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Called by the sender's thread; ``lost`` at most once, last."""
+
+    reached: Callable[[int], None]
+    copied: Callable[[], None]
+    lost: Callable[[str], None]
+
+
+class StoreLost(Exception):
+    """What libnbd has no error for."""
+
+
+class Sender:
+    """One connection in its life: whatever ends it, there is no other."""
+
+    def __init__(self, backlog: Backlog, where: Where, told: Told) -> None:
+        self._backlog, self._where, self._told = backlog, where, told
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._flying: dict[int, Piece] = {}  # by libnbd's cookie
+        self._ended = False
+        backlog.wake = self._stir
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="sender", daemon=True).start()
+
+    def end(self) -> None:
+        """Cut the connection; nothing is told any more. Idempotent."""
+        self._ended = True
+        self._stir()
+
+    def _stir(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    def _run(self) -> None:
+        try:
+            handle = self._connect()
+            while not self._ended:
+                self._send(handle)
+                self._wait(handle, None)
+                self._collect(handle)
+        except (nbd.Error, OSError, StoreLost) as e:
+            if not self._ended:
+                self._told.lost(e.string if isinstance(e, nbd.Error) else str(e))
+
+    # --- the connection
+
+    def _connect(self) -> nbd.NBD:
+        """Raises OSError, nbd.Error, StoreLost."""
+        where, deadline = self._where, time.monotonic() + CONNECT_S
+        sock = socket.create_connection((where.address, where.port), timeout=CONNECT_S)
+        tune(sock)
+        handle = nbd.NBD()
+        if where.tls:
+            _secure(handle, Path(where.tls))
+        handle.aio_connect_socket(sock.detach())
+        while not handle.aio_is_ready():
+            if self._ended or time.monotonic() > deadline:
+                raise StoreLost(f"the store does not answer within {CONNECT_S:.0f} s")
+            self._wait(handle, deadline)
+        _check(handle, where)
+        return handle
+
+    def _wait(self, handle: nbd.NBD, deadline: float | None) -> None:
+        """Until the connection or somebody here has something new; serve the connection."""
+        direction = handle.aio_get_direction()
+        wanted = (select.POLLIN if direction & _READ else 0) | (
+            select.POLLOUT if direction & _WRITE else 0
+        )
+        poll = select.poll()
+        poll.register(handle.aio_get_fd(), wanted)
+        poll.register(self._wake, select.POLLIN)
+        left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        for fd, events in poll.poll(left_ms):
+            if fd == self._wake:
+                os.eventfd_read(self._wake)
+            else:
+                _serve(handle, events)
+
+    # --- requests
+
+    def _send(self, handle: nbd.NBD) -> None:
+        while len(self._flying) < DEPTH and not self._ended:
+            entry = self._backlog.take()
+            if entry is None:
+                return
+            self._give(handle, entry)
+
+    def _give(self, handle: nbd.NBD, entry: Entry) -> None:
+        if isinstance(entry, Mark):
+            self._told.reached(entry.n)
+        elif isinstance(entry, Copied):
+            self._told.copied()
+        elif entry.data is None:
+            self._flying[handle.aio_zero(entry.length, entry.offset)] = entry
+        else:
+            self._flying[handle.aio_pwrite(entry.data, entry.offset)] = entry
+
+    def _collect(self, handle: nbd.NBD) -> None:
+        """Raises nbd.Error for a request that the store has refused."""
+        while self._flying and (cookie := handle.aio_peek_command_completed()):
+            handle.aio_command_completed(cookie)
+            self._backlog.acknowledged(self._flying.pop(cookie))
+
+
+def _secure(handle: nbd.NBD, directory: Path) -> None:
+    """TLS, with a store that knows the key as well: each end proves itself to the other."""
+    handle.set_tls(nbd.TLS_REQUIRE)
+    handle.set_tls_psk_file(str(directory / tls.FILE))
+    handle.set_tls_username(tls.USER)
+
+
+def _check(handle: nbd.NBD, where: Where) -> None:
+    """Raises StoreLost where this is not the store: nothing has been sent yet."""
+    if handle.get_size() != where.size:
+        raise StoreLost(f"the store's disk has {handle.get_size()} octets, not {where.size}")
+
+
+def _serve(handle: nbd.NBD, events: int) -> None:
+    """One step: after it the connection may wait for something else. Raises nbd.Error, StoreLost"""
+    if events & (select.POLLIN | select.POLLHUP):
+        handle.aio_notify_read()
+    elif events & select.POLLOUT:
+        handle.aio_notify_write()
+    else:
+        raise StoreLost("the store closed the connection")
+    if handle.aio_is_dead() or handle.aio_is_closed():
+        raise StoreLost("the store closed the connection")

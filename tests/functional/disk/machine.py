@@ -1,0 +1,182 @@
+"""A primary and a backup of one disk: a real QEMU without a machine, a real store, no Xen.
+
+What "the guest" writes comes into that QEMU over NBD.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from remus_ha.disk import tls
+from remus_ha.disk.base import DiskDriver, Stage
+from remus_ha.disk.errors import DiskError
+from remus_ha.disk.store import launch
+from remus_ha.disk.store.launch import Setup
+from remus_ha.lab.qmp import Qmp
+
+SIZE = 48 << 20
+DEADLINE_S = 30.0
+
+
+class Guest:
+    """A QEMU that has the disk ``xvda`` as libxl opens it, and serves it as its guest's disk."""
+
+    def __init__(self, directory: Path, *, direct: bool = False) -> None:
+        self.image = directory / "primary.img"
+        self.image.write_bytes(os.urandom(SIZE))
+        self.qmp, self.nbd = directory / "qmp", directory / "guest.nbd"
+        past_cache = ",file.cache.direct=on,file.aio=native" if direct else ""
+        own = directory / "own-qmp"
+        self.process = subprocess.Popen(
+            [
+                "qemu-system-x86_64",
+                *("-machine", "none", "-nodefaults", "-display", "none"),
+                "-blockdev",
+                f"driver=raw,node-name=xvda-raw,discard=unmap,file.driver=file,file.locking=off,"
+                f"file.discard=unmap,file.filename={self.image}{past_cache}",
+                *("-qmp", f"unix:{self.qmp},server=on,wait=off"),
+                *("-qmp", f"unix:{own},server=on,wait=off"),
+            ]
+        )
+        end = time.monotonic() + DEADLINE_S
+        while not own.exists() or not self.qmp.exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        with Qmp(own) as monitor:
+            address = {"type": "unix", "data": {"path": str(self.nbd)}}
+            monitor.execute("nbd-server-start", addr=address)
+            monitor.execute(
+                "block-export-add",
+                type="nbd",
+                id="guest",
+                **{"node-name": "xvda-raw"},
+                name="",
+                writable=True,
+            )
+        self.own = own
+        self.paused = 0
+
+    @contextmanager
+    def quiesce(self) -> Iterator[None]:
+        self.paused += 1
+        yield
+        self.paused += 100
+
+    def nodes(self) -> dict[str, bool]:
+        """Names of QEMU's block nodes, and whether each goes past the page cache."""
+        with Qmp(self.own) as monitor:
+            found = monitor.execute("query-named-block-nodes")
+        return {node["node-name"]: node["cache"]["direct"] for node in found}
+
+    def leftovers(self) -> list[str]:
+        with Qmp(self.own) as monitor:
+            jobs = monitor.execute("query-block-jobs")
+        found = [*self.nodes(), *(job["device"] for job in jobs)]
+        return [name for name in found if name.startswith("remus-")]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Backup:
+    """A store that serves over TLS, or, not ``secure``, in the clear."""
+
+    def __init__(self, directory: Path, *, secure: bool = True) -> None:
+        self.image = directory / "backup.img"
+        self.tls = tls.save(tls.create(), directory / "tls")
+        self.setup = Setup(
+            disk="xvda",
+            path=str(self.image),
+            size=SIZE,
+            known=True,
+            directory=str(directory / "journal"),
+            socket=str(directory / "store.sock"),
+            ack="received",
+            limit=1 << 30,
+        )
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            self.port = listener.getsockname()[1]
+            key = self.tls if secure else None
+            self.pid = launch.start(
+                self.setup, directory / "setup", listener, directory / "log", key
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def stop(self) -> None:
+        """It hangs from now on, every thread of it."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def end(self) -> None:
+        try:
+            self.signal(signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def reach(driver: DiskDriver, stage: Stage) -> DiskError | None:
+    """Serve the driver until it is at ``stage``; the loss that it told of on the way."""
+    loss: DiskError | None = None
+    end = time.monotonic() + DEADLINE_S
+    while driver.stage is not stage:
+        assert select.select([driver], [], [], end - time.monotonic())[0], driver.stage
+        try:
+            driver.pump()
+        except DiskError as e:
+            loss = loss or e
+    return loss
+
+
+class Orders:
+    """A client of a store's or a block server's local socket."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(DEADLINE_S)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile("rb")
+        self._heard: list[dict[str, Any]] = []
+
+    def order(self, verb: str, n: int = -1) -> None:
+        self._socket.sendall(json.dumps({"do": verb, "n": n}).encode() + b"\n")
+
+    def said(self, word: str) -> dict[str, Any]:
+        """The first thing said that is ``word`` and was not asked for before."""
+        for told in self._heard:
+            if told["said"] == word:
+                self._heard.remove(told)
+                return told
+        while True:
+            line = self._lines.readline()
+            assert line, f"it went away before it said {word}"
+            told = json.loads(line)
+            if told["said"] == word:
+                return dict(told)
+            self._heard.append(told)
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether nothing is said for so long."""
+        return not select.select([self._socket], [], [], seconds)[0]
+
+    def status(self) -> dict[str, Any]:
+        self.order("status")
+        return self.said("status")
+
+    def close(self) -> None:
+        """At once, as when its process dies."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._lines.close()
+        self._socket.close()
