@@ -22,7 +22,7 @@ from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 PRIMARY, BACKUP = "a", "b"
 GUEST = "g"
 END_S = 2.0
-DISK_MIB = 32
+DISK_MIB = 16
 REMOTE = Path(remote.__file__).parent
 
 _HELPER_STARTED = r"""

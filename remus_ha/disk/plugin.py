@@ -5,6 +5,7 @@ with ``say_ready`` or ``say_refusal`` how its start went.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import socket
@@ -22,6 +23,8 @@ from remus_ha.exceptions import RemusError
 from remus_ha.lines import read_line
 
 START_S = 60.0
+_PR_SET_PDEATHSIG = 1
+_SYSTEM = ("/usr/sbin", "/usr/bin")
 # Socket activation (sd_listen_fds(3)): the listening socket is descriptor 3 of this very process.
 # Not sh: dash knows no descriptor above 9.
 _EXEC = 'exec 3<&"$0" && LISTEN_FDS=1 LISTEN_PID=$$ exec nbdkit "$@"'
@@ -42,6 +45,14 @@ def say_ready(fd: int) -> None:
 
 def say_refusal(fd: int, error: RemusError) -> None:
     _say(fd, {"refused": error.as_dict()})
+
+
+def outlive_parent() -> None:
+    """Call it in nbdkit's main thread: some versions (1.32) always die with whoever started them.
+
+    They do so by the kernel's means, whether ``--exit-with-parent`` was asked for or not.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0)
 
 
 def _say(fd: int, told: dict[str, object]) -> None:
@@ -122,10 +133,18 @@ def nbdkit(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env={**os.environ, "PYTHONPATH": _python_path()},
+        env={**os.environ, "PYTHONPATH": _python_path(), "PATH": _path()},
         pass_fds=(*pass_fds, listener.fileno()),
         start_new_session=True,
     )
+
+
+def _path() -> str:
+    """The interpreter inside nbdkit takes its libraries from where the first python3 lies: that has
+
+    to be the distribution's, not that of an environment in which this process was started.
+    """
+    return os.pathsep.join(filter(None, [*_SYSTEM, os.environ.get("PATH", "")]))
 
 
 def _python_path() -> str:

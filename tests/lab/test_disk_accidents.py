@@ -14,7 +14,7 @@ from tests.lab.support.stage import DISK_MIB, Guest, Stage
 from tests.lab.test_disks import DISKS, judged, until, writing
 
 OVERWRITE = "--disk-overwrite"
-GATE = (("c", "host"), ("s2", "process"))
+GATE = (("c", "host"),)
 POINTS = ("s", "s2", "r", "r2", "c", "c2")
 
 
@@ -151,7 +151,6 @@ def test_what_a_client_was_told_outlives_a_power_cut_of_both_hosts(stage: Stage)
     stage.drop_guest()
 
 
-@pytest.mark.gate
 def test_unprotect_and_protect_again_leave_the_guest_writing(stage: Stage) -> None:
     guest: Guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)

@@ -104,7 +104,6 @@ def test_images_go_with_their_guest(stage: Stage, disky: DiskControl) -> None:
     assert a.run(f"ls {IMAGES}", check=False).returncode != 0
 
 
-@pytest.mark.gate
 def test_a_data_disk_outlives_a_power_cut(stage: Stage) -> None:
     """What was synced is there; each host has a disk of its own; the other disk is fresh."""
     lab = stage.lab

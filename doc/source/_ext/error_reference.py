@@ -12,11 +12,25 @@ from sphinx.util.docutils import SphinxDirective
 import remus_ha
 from remus_ha.exceptions import RemusError
 
+# nbdkit's own module, and libnbd's: only the plugins' processes have them, and no error is theirs.
+_ELSEWHERE = ("nbdkit", "nbd")
+
 
 def modules() -> list[ModuleType]:
     """Every module of the package, imported. ``__main__`` modules run something: not these."""
     names = [m.name for m in pkgutil.walk_packages(remus_ha.__path__, "remus_ha.")]
-    return [importlib.import_module(n) for n in names if not n.endswith(".__main__")]
+    found = (_imported(n) for n in names if not n.endswith(".__main__"))
+    return [module for module in found if module is not None]
+
+
+def _imported(name: str) -> ModuleType | None:
+    """None where it cannot be imported here at all."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name in _ELSEWHERE:
+            return None
+        raise
 
 
 def errors() -> list[type[RemusError]]:

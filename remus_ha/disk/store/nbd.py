@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbdkit
 
+from remus_ha.disk.plugin import outlive_parent
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.store.launch import Setup, say_ready, say_refusal
@@ -52,6 +53,7 @@ def get_ready() -> None:
 
 def after_fork() -> None:
     """Threads do not outlive a fork: they begin here."""
+    outlive_parent()  # a new receiver finds the store of a dead one
     setup = _this.setup
     _this.store = EpochStore(
         disk=setup.disk,

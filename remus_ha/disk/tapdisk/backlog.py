@@ -8,8 +8,9 @@ Guarantees, for any number of threads that write and one that sends:
   keeps that order as well. What does not overlap may arrive in any order, but for the marks.
 * Everything put before a mark is acknowledged before the mark is given out; nothing put after it is
   given out before ``go_on``.
-* Fewer than ``limit`` octets are held whenever one more write is let in. ``drop`` lets everything
-  in that waits, and from then on nothing waits for room here.
+* Fewer than ``limit`` octets of writes are held whenever one more is let in. What is copied has a
+  room of its own, a quarter as large, so that neither ever waits for the other's. ``drop`` lets
+  everything in that waits, and from then on nothing waits for room here.
 """
 
 import threading
@@ -24,11 +25,12 @@ _OVERHEAD = 512  # what an entry costs besides its data, roughly: zeroes are not
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """One write; no ``data``: zeroes."""
+    """One write; no ``data``: zeroes. ``copied``: nobody's but what the image held before."""
 
     offset: int
     length: int
     data: bytes | None
+    copied: bool = False
 
     @property
     def span(self) -> Span:
@@ -67,7 +69,8 @@ class Backlog:
         self._open = False
         self._starved = False
         self._at: int | None = None  # the mark that ``go_on`` is waited for at
-        self.held = 0  # octets, given out or not
+        self._held = 0  # octets of writes, given out or not
+        self._held_copied = 0
         self.wake: Callable[[], None] = lambda: None  # there may be something to give out again
 
     # --- those who write
@@ -79,7 +82,7 @@ class Backlog:
         """
         span = offset, offset + length
         with self._changed:
-            while self._writing.meets(span) or not self._has_room(self._limit):
+            while self._writing.meets(span) or (self._open and self._held >= self._limit):
                 self._changed.wait()
             self._writing.add(span)
             if self._open:
@@ -87,19 +90,22 @@ class Backlog:
         return span
 
     def end(self, span: Span) -> None:
-        """The image has it, or the guest was told why not."""
+        """The image has it, or the guest was told why not.
+
+        Who sends is woken only now: before, it would get in the way of the guest's write.
+        """
         with self._changed:
             self._writing.remove(span)
             self._changed.notify_all()
+            self._feed()
 
     def copy(self, offset: int, length: int, read: Callable[[int, int], bytes | None]) -> bool:
-        """Put what ``read`` finds at a place; False once the backlog is closed.
-
-        Leaves half of the room to those who write.
-        """
+        """Put what ``read`` finds at a place; False once the backlog is closed."""
         span = offset, offset + length
         with self._changed:
-            while self._writing.meets(span) or not self._has_room(self._limit // 2):
+            while self._open and (
+                self._writing.meets(span) or self._held_copied >= self._limit // 4
+            ):
                 self._changed.wait()
             if not self._open:
                 return False
@@ -107,29 +113,32 @@ class Backlog:
         try:
             data = read(offset, length)
             with self._changed:
-                return self._open and self._put(Piece(offset, length, data))
+                return self._open and self._put(Piece(offset, length, data, copied=True))
         finally:
             self.end(span)
 
     def mark(self, n: int) -> bool:
         """What is put from now on belongs to epoch ``n + 1``; False where the backlog is closed."""
         with self._changed:
-            return self._open and self._put(Mark(n))
+            return self._open and self._put(Mark(n)) and self._feed()
 
     def copied(self) -> None:
         with self._changed:
             if self._open:
                 self._put(Copied())
-
-    def _has_room(self, limit: int) -> bool:
-        return not self._open or self.held < limit
+                self._feed()
 
     def _put(self, entry: Entry) -> bool:
         self._queue.append(entry)
         if isinstance(entry, Piece):
-            self.held += entry.cost
-        self._feed()
+            self._hold(entry, entry.cost)
         return True
+
+    def _hold(self, piece: Piece, cost: int) -> None:
+        if piece.copied:
+            self._held_copied += cost
+        else:
+            self._held += cost
 
     # --- the one that sends
 
@@ -163,7 +172,7 @@ class Backlog:
         with self._changed:
             if self._open:
                 self._flying.remove(piece.span)
-                self.held -= piece.cost
+                self._hold(piece, -piece.cost)
                 self._changed.notify_all()
 
     def go_on(self, n: int) -> None:
@@ -173,10 +182,11 @@ class Backlog:
                 self._at = None
                 self._feed()
 
-    def _feed(self) -> None:
-        if self._starved:
+    def _feed(self) -> bool:
+        if self._starved and self._queue:
             self._starved = False
             self.wake()
+        return True
 
     # --- both
 
@@ -192,14 +202,14 @@ class Backlog:
             self._queue.clear()
             self._flying.clear()
             self._at = None
-            self.held = 0
+            self._held = self._held_copied = 0
             self._changed.notify_all()
 
     def figures(self) -> dict[str, int]:
-        """Octets held, entries waiting, and requests that are not acknowledged."""
+        """Octets held of writes, entries waiting, and requests that are not acknowledged."""
         with self._changed:
             return {
-                "held_octets": self.held,
+                "held_octets": self._held,
                 "waiting": len(self._queue),
                 "in_flight": len(self._flying),
             }

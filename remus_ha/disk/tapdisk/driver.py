@@ -160,7 +160,7 @@ class TapdiskDisks(QemuWorker):
         server.order("free")
         if await attach.has_server(monitor, disk.vdev):
             await self._move_back(server, attach.move_back(monitor, disk, image, self._log))
-        server.end()
+        await server.end()
         del self._servers[disk.vdev]
 
     def _image_below(self, disk: Mirrored) -> Image:

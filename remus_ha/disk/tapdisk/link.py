@@ -83,7 +83,7 @@ class Server:
         return self.link is not None
 
     def start(self) -> Link:
-        """Also in place of one that has ended. Raises ServerDidNotStart, ServerRefused, ServerGone."""
+        """Also where one has ended. Raises ServerDidNotStart, ServerRefused, ServerGone."""
         self._reap()
         if self.link is not None:
             self.link.close()
@@ -114,9 +114,12 @@ class Server:
         if self.link is not None:
             self.link.order(verb, n)
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Nothing of the guest's goes through it any more. Idempotent."""
-        self.order("quit")
+        if self.link is not None:
+            self.link.order("quit")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.link.over(), _END_S)
         self._reap()
         self.leave()
 

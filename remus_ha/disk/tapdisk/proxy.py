@@ -7,7 +7,7 @@ nbdkit-python-plugin(3), API version 2.
 
 import errno
 import os
-import sys
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,8 +25,8 @@ from remus_ha.disk.tapdisk.served import ServedDisk, open_image
 from remus_ha.exceptions import RemusError
 
 API_VERSION = 2
-# A guest's write must not wait long for a thread that computes; the default is 5 ms.
-_SWITCH_S = 0.0002
+# nbdkit would answer requests with errors before it ends. A server that nobody needs ends anyway.
+_DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 class _Export:
@@ -62,7 +62,9 @@ def get_ready() -> None:
 
 def after_fork() -> None:
     """Threads do not outlive a fork: they begin here."""
-    sys.setswitchinterval(_SWITCH_S)
+    plugin.outlive_parent()
+    for number in _DEAF_TO:
+        signal.signal(number, signal.SIG_IGN)
     setup, image = _this.setup, _this.image
     backlog = Backlog(setup.limit)
     _this.disk = ServedDisk(image, backlog)

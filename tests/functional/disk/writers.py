@@ -93,7 +93,9 @@ class Writers:
                 self._one(client, chance, chance.randrange(first, len(self.done), step))
             client.close()
         except (OSError, AssertionError) as e:
-            self.errors.append(e)
+            with self._written:
+                self.errors.append(e)
+                self._written.notify_all()
 
     def _one(self, client: Nbd, chance: random.Random, place: int) -> None:
         number = max(self.begun[place], 0) + 1
@@ -111,10 +113,12 @@ class Writers:
             self._written.notify_all()
 
     def wait(self, more: int, timeout_s: float = 60.0) -> None:
-        """Until that many writes more are complete, or a writer has failed."""
+        """Until that many writes more are complete. Raises what a writer met."""
         with self._written:
             goal = self._count + more
             assert self._written.wait_for(lambda: self._count >= goal or self.errors, timeout_s)
+        if self.errors:
+            raise self.errors[0]
 
     def stop(self) -> None:
         """Until every write is complete. Raises what a writer met."""

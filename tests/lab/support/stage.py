@@ -12,7 +12,7 @@ from tests.lab.support.leftovers import forget_results, state_of
 
 WITNESS = "etcd://10.97.0.254:2379"
 HOSTS = ("a", "b")
-DISK_MIB = 32
+DISK_MIB = 16
 # The standard guest keeps the totals of 64 clients; a story has three.
 STORIES_PER_GUEST = 18
 # Linux 6.1 loses a vif's receive buffers (1 MiB) at every restore, after ``xl migrate`` alike,

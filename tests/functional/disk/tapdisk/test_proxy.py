@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +22,7 @@ from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Orders
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block, number_in
 
 LIMIT = 8 << 20
+PLACES = 300
 
 
 class Proxy:
@@ -218,14 +218,14 @@ def test_writes_to_one_place_reach_both_sides_in_one_order(
     proxy.mark(0)
     close_epoch(proxy, store, 0)
 
-    def overwrite(first: int) -> None:
+    def overwrite(number: int) -> None:
+        """All threads are at about the same place at a time, and overlap in parts."""
         client = Nbd(proxy.nbd)
-        for i in range(150):
-            # They overlap by half a block with those of the other threads.
-            client.write((i % 3) * 1024, struct.pack("<Q", first * 1000 + i) * 512)
+        for place in range(PLACES):
+            client.write(place * 65536 + number * 512, bytes([number]) * 61440)
         client.close()
 
-    threads = [threading.Thread(target=overwrite, args=(i,)) for i in range(8)]
+    threads = [threading.Thread(target=overwrite, args=(i,)) for i in range(1, 9)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -233,7 +233,7 @@ def test_writes_to_one_place_reach_both_sides_in_one_order(
     proxy.mark(1)
     close_epoch(proxy, store, 1)
     finish(store)
-    assert backup.image.read_bytes()[:8192] == proxy.image.read_bytes()[:8192]
+    assert backup.image.read_bytes() == proxy.image.read_bytes()
 
 
 def test_a_store_that_hangs_costs_nothing_until_the_queue_is_full(
@@ -348,6 +348,17 @@ def test_a_server_that_nobody_needs_ends(proxy: Proxy) -> None:
     assert select.select([end], [], [], DEADLINE_S)[0]
     os.close(end)
     assert proxy.image.read_bytes()[:4096] == block(1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_no_signal_makes_it_answer_with_errors(proxy: Proxy, number: signal.Signals) -> None:
+    """nbdkit takes them as a wish to end, and fails what is asked of it from then on."""
+    writers = Writers(proxy.nbd)
+    writers.wait(20)
+    os.kill(proxy.pid, number)
+    writers.wait(50)
+    writers.stop()
+    writers.check(proxy.image)
 
 
 def test_quit_ends_it_at_once(proxy: Proxy) -> None:

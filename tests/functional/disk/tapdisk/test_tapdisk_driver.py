@@ -1,0 +1,382 @@
+"""The ``tapdisk`` driver on a real QEMU without a machine, with its block servers and a store.
+
+What "the guest" writes comes into QEMU over NBD.
+"""
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remus_ha.disk.base import Mirrored, Stage, Stores
+from remus_ha.disk.errors import DiskError
+from remus_ha.disk.qemu.errors import QemuUnreachable
+from remus_ha.disk.tapdisk.driver import TapdiskDisks
+from remus_ha.disk.tapdisk.errors import AnotherImage, ReplicationLost, ServerGone
+from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
+from tests.functional.disk.writers import BLOCK, Nbd, Writers, block, number_in
+
+LIMIT = 8 << 20
+FILE = "remus-file-xvda"
+
+
+class Session:
+    """A driver, and what the epoch loop and the backup do with it."""
+
+    def __init__(self, guest: Guest, backup: Backup, *, path: str = "") -> None:
+        self.guest, self.backup = guest, backup
+        self.ended: list[int] = []  # epochs that the backup was told to close
+        self.said: list[str] = []
+        self.driver = TapdiskDisks(
+            domid=7,
+            disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port, path or str(guest.image))],
+            stores=Stores("127.0.0.1", backup.tls, 0),
+            quiesce=guest.quiesce,
+            close_there=self.ended.append,
+            log=self.said.append,
+            socket=guest.qmp,
+            limit=LIMIT,
+        )
+        self.directory = backup.tls.with_name("tapdisk")
+        self.store = Orders(backup.setup.socket)
+
+    def begin(self) -> None:
+        self.driver.begin()
+        assert reach(self.driver, Stage.MIRRORED) is None
+
+    def until(self, done: object) -> None:
+        assert callable(done)
+        end = time.monotonic() + DEADLINE_S
+        while not done():
+            assert select.select([self.driver], [], [], end - time.monotonic())[0]
+            self.driver.pump()
+
+    def mark(self, n: int) -> None:
+        """The guest is suspended meanwhile."""
+        self.driver.end_epoch(n)
+        self.until(lambda: self.driver.may_go_on(n))
+        assert self.driver.vouches(n)
+
+    def close(self, n: int) -> None:
+        """The guest runs; the backup closes the epoch and makes it real."""
+        self.driver.resumed(n)
+        self.until(lambda: self.ended and self.ended[-1] == n)
+        self.store.order("close", n)
+        self.store.said("closed")
+        self.driver.closed(n)
+        assert self.store.said("prepared")["n"] == n
+        self.store.order("commit", n)
+        self.store.said("committed")
+
+    def epoch(self, n: int) -> None:
+        self.mark(n)
+        self.close(n)
+
+    def finish(self) -> None:
+        """The backup's image holds what was committed, and nothing else."""
+        self.store.order("finish")
+        self.store.said("finished")
+
+    def free(self) -> DiskError | None:
+        self.driver.free()
+        return reach(self.driver, Stage.FREE)
+
+    def server_pid(self) -> int:
+        """Of the block server."""
+        wanted = f"setup={self.directory / 'xvda.json'}".encode()
+        for process in Path("/proc").iterdir():
+            try:
+                if process.name.isdigit() and wanted in (process / "cmdline").read_bytes():
+                    return int(process.name)
+            except OSError:
+                continue
+        return 0
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[Guest]:
+    made = Guest(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Iterator[Backup]:
+    made = Backup(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def session(guest: Guest, backup: Backup) -> Iterator[Session]:
+    made = Session(guest, backup)
+    yield made
+    try:
+        backup.signal(signal.SIGCONT)
+    except ProcessLookupError:
+        pass
+    made.free()
+    made.driver.close()
+    assert made.server_pid() == 0
+
+
+def test_no_write_is_lost_or_done_twice_under_load(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    """Attached, copied, closed in epochs and detached while several threads write."""
+    writers = Writers(guest.nbd, blocks=2048)
+    writers.wait(100)
+    session.begin()
+    assert guest.paused == 0
+    for n in range(4):
+        writers.wait(100)
+        session.epoch(n)
+    session.free()
+    writers.wait(100)
+    writers.stop()
+    writers.check(guest.image)
+    assert guest.leftovers() == [FILE]
+
+
+def test_both_sides_are_identical_after_a_last_epoch(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    writers = Writers(guest.nbd, blocks=SIZE // BLOCK)
+    session.begin()
+    for n in range(3):
+        writers.wait(200)
+        session.epoch(n)
+    writers.stop()
+    session.epoch(3)
+    session.finish()
+    writers.check(guest.image)
+    assert backup.image.read_bytes() == guest.image.read_bytes()
+
+
+def test_an_epoch_has_what_was_complete_at_its_end_and_nothing_later(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    """For the driver nothing stands still: its mark alone separates what is before and after."""
+    blocks = 256
+    writers = Writers(guest.nbd, blocks=blocks)
+    session.begin()
+    for n in range(5):
+        writers.wait(150)
+        done = list(writers.done)
+        session.mark(n)
+        begun = list(writers.begun)
+        writers.wait(20)
+        session.close(n)
+    writers.wait(50)
+    session.finish()
+    writers.stop()
+    image = backup.image.read_bytes()
+    checked = 0
+    for place in range(blocks):
+        if done[place] > 0:
+            number = number_in(image, place)
+            zeroed = number == 0 and begun[place] > done[place]
+            assert zeroed or done[place] <= number <= begun[place], f"block {place}"
+            checked += 1
+    assert checked > 100
+    assert begun != writers.begun
+
+
+def test_the_guest_goes_on_before_its_writes_have_arrived(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    """A mark is answered whatever the store does; the epoch's end is told when all has arrived."""
+    session.begin()
+    client = Nbd(guest.nbd)
+    backup.stop()
+    client.write(0, block(1))
+    session.mark(0)
+    client.write(0, block(2))
+    assert session.ended == []
+    backup.signal(signal.SIGCONT)
+    session.close(0)
+    session.finish()
+    assert backup.image.read_bytes()[:BLOCK] == block(1)
+    assert guest.image.read_bytes()[:BLOCK] == block(2)
+
+
+def test_freeing_leaves_the_disk_as_it_was(guest: Guest, session: Session) -> None:
+    session.begin()
+    assert session.server_pid()
+    assert session.free() is None
+    assert guest.leftovers() == [FILE]
+    assert session.server_pid() == 0
+    Nbd(guest.nbd).write(0, block(1))
+    assert guest.image.read_bytes()[:BLOCK] == block(1)
+
+
+def test_a_disk_that_was_free_is_protected_again(
+    guest: Guest, backup: Backup, session: Session, tmp_path: Path
+) -> None:
+    session.begin()
+    session.free()
+    second = tmp_path / "second"
+    second.mkdir()
+    other = Backup(second)
+    again = Session(guest, other)
+    again.begin()
+    assert guest.leftovers() == ["remus-tap-xvda"]
+    Nbd(guest.nbd).write(0, block(3))
+    again.epoch(0)
+    assert other.image.read_bytes() == guest.image.read_bytes()
+    again.free()
+    again.driver.close()
+    other.end()
+    assert guest.leftovers() == [FILE]
+
+
+def test_a_disk_past_the_page_cache_stays_one(tmp_path: Path) -> None:
+    guest, backup = Guest(tmp_path, direct=True), Backup(tmp_path)
+    writers = Writers(guest.nbd, blocks=256)
+    writers.wait(50)
+    session = Session(guest, backup)
+    session.begin()
+    writers.wait(100)
+    session.epoch(0)
+    session.free()
+    session.driver.close()
+    writers.wait(100)
+    writers.stop()
+    assert guest.nodes()[FILE] is True
+    writers.check(guest.image)
+    guest.end()
+    backup.end()
+
+
+def test_a_store_that_hangs_costs_nothing_until_the_queue_is_full(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    session.begin()
+    client = Nbd(guest.nbd)
+    backup.stop()
+    client.write(0, bytes(LIMIT // 2))
+    full = threading.Event()
+
+    def fill() -> None:
+        for i in range(4):
+            client.write(i * LIMIT, bytes([i]) * LIMIT)
+        full.set()
+
+    threading.Thread(target=fill).start()
+    assert not full.wait(0.7), "nothing bounds the queue"
+    began = time.monotonic()
+    session.driver.free()
+    assert full.wait(5), "a blocked write was not let go"
+    assert time.monotonic() - began < 2
+    assert reach(session.driver, Stage.FREE) is None
+    assert client.read(LIMIT, 4096) == b"\1" * 4096
+    assert guest.leftovers() == [FILE]
+
+
+def test_a_store_that_dies_is_told_and_the_guest_writes_on(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    writers = Writers(guest.nbd)
+    session.begin()
+    backup.signal(signal.SIGKILL)
+    assert isinstance(reach(session.driver, Stage.FREE), ReplicationLost)
+    assert not session.driver.may_go_on(0)
+    writers.wait(100)
+    writers.stop()
+    writers.check(guest.image)
+    assert guest.leftovers() == [FILE]
+
+
+def test_a_block_server_that_dies_is_replaced_and_the_guest_sees_nothing(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    writers = Writers(guest.nbd)
+    session.begin()
+    writers.wait(100)
+    os.kill(session.server_pid(), signal.SIGKILL)
+    assert isinstance(reach(session.driver, Stage.FREE), ServerGone)
+    writers.wait(100)
+    writers.stop()
+    writers.check(guest.image)
+    assert guest.leftovers() == [FILE]
+
+
+def test_nobody_vouches_for_an_epoch_after_a_loss(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    session.begin()
+    os.kill(session.server_pid(), signal.SIGKILL)
+    session.driver.end_epoch(0)
+    assert isinstance(reach(session.driver, Stage.FREE), ServerGone)
+    assert not session.driver.may_go_on(0)
+    assert not session.driver.vouches(0)
+
+
+def leave_behind(guest: Guest, backup: Backup, *, server_dies: bool) -> None:
+    """A driver's process that dies in the middle of a session, alone or with its block server."""
+    child = os.fork()
+    if child == 0:
+        first = Session(guest, backup)
+        first.begin()
+        if server_dies:
+            os.kill(first.server_pid(), signal.SIGKILL)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert "remus-tap-xvda" in guest.leftovers()
+
+
+@pytest.mark.parametrize("server_dies", [False, True])
+def test_what_a_dead_process_left_is_taken_off(
+    guest: Guest, backup: Backup, server_dies: bool
+) -> None:
+    leave_behind(guest, backup, server_dies=server_dies)
+    writers = Writers(guest.nbd)
+    if not server_dies:
+        writers.wait(50)  # nobody is there, and nobody is missed
+    second = Session(guest, backup)
+    assert second.free() is None
+    second.driver.close()
+    assert second.said == []
+    assert guest.leftovers() == [FILE]
+    assert second.server_pid() == 0
+    writers.wait(100)
+    writers.stop()
+    writers.check(guest.image)
+
+
+def test_another_image_than_the_guests_is_not_touched(
+    guest: Guest, backup: Backup, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.img"
+    other.write_bytes(bytes(SIZE))
+    session = Session(guest, backup, path=str(other))
+    session.driver.begin()
+    assert isinstance(reach(session.driver, Stage.FREE), AnotherImage)
+    session.driver.close()
+    assert guest.leftovers() == []
+
+
+def test_a_qemu_that_is_gone(guest: Guest, backup: Backup) -> None:
+    guest.end()
+    session = Session(guest, backup)
+    session.driver.begin()
+    assert isinstance(reach(session.driver, Stage.FREE), QemuUnreachable)
+    session.driver.close()
+
+
+def test_a_qemu_that_ends_takes_its_block_server_with_it(
+    guest: Guest, backup: Backup, tmp_path: Path
+) -> None:
+    session = Session(guest, backup)
+    session.begin()
+    server = os.pidfd_open(session.server_pid())
+    guest.end()
+    session.free()
+    session.driver.close()
+    assert select.select([server], [], [], DEADLINE_S)[0]
+    os.close(server)
