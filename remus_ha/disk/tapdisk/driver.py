@@ -94,7 +94,7 @@ class TapdiskDisks(QemuWorker):
                 task.cancel()
 
     async def _attach(self, monitor: Monitor, disk: Mirrored) -> Link:
-        """Raises DiskError, OSError."""
+        """Raises DiskError."""
         image, files = await attach.image_of(monitor, disk), self._files(disk)
         server = self._servers[disk.vdev] = Server(self._setup(disk, image), files)
         link = server.start()

@@ -186,7 +186,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_the_order_within_an_epoch_and_between_two(bench: Bench) -> None:
-    """Suspend, BUFFER, copy, resume, mark, acknowledgement, release; then the next suspend."""
+    """Suspend, BUFFER, end on the disks, copy, resume, mark, ACK, release; the next suspend."""
     bench.start()
     copied: list[int] = []
     bench.buffer.look = lambda hook: copied.append(bench.outflow.offset())
@@ -194,8 +194,8 @@ def test_the_order_within_an_epoch_and_between_two(bench: Bench) -> None:
     steps = [event for event in bench.story.events if event != "taken"]
     expected = []
     for n in range(3):
-        expected += ["request", "guest suspended", "postsuspend", "preresume", "resume"]
-        expected += [f"mark {n}", f"ack {n}", "commit"]
+        expected += ["request", "guest suspended", "postsuspend", f"close {n}", f"closed {n}"]
+        expected += ["preresume", "resume", f"asked {n}", f"mark {n}", f"ack {n}", "commit"]
     assert steps[: len(expected)] == expected
     # postsuspend sees nothing of the copy yet, preresume all of it, commit no more than that
     start = len(b"live" * 100)

@@ -3,6 +3,7 @@
 What "the guest" writes comes into that QEMU over NBD.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -35,21 +36,22 @@ class Guest:
         self.qmp, self.nbd = directory / "qmp", directory / "guest.nbd"
         past_cache = ",file.cache.direct=on,file.aio=native" if direct else ""
         own = directory / "own-qmp"
-        self.process = subprocess.Popen(
+        pid = directory / "qemu.pid"
+        # It returns when QEMU serves; who connects earlier may hang its monitor's start.
+        subprocess.run(
             [
-                "qemu-system-x86_64",
+                *("qemu-system-x86_64", "-daemonize", "-pidfile", str(pid)),
                 *("-machine", "none", "-nodefaults", "-display", "none"),
                 "-blockdev",
                 f"driver=raw,node-name=xvda-raw,discard=unmap,file.driver=file,file.locking=off,"
                 f"file.discard=unmap,file.filename={self.image}{past_cache}",
                 *("-qmp", f"unix:{self.qmp},server=on,wait=off"),
                 *("-qmp", f"unix:{own},server=on,wait=off"),
-            ]
+            ],
+            check=True,
+            timeout=DEADLINE_S,
         )
-        end = time.monotonic() + DEADLINE_S
-        while not own.exists() or not self.qmp.exists():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        self._process = os.pidfd_open(int(pid.read_text()))
         with Qmp(own) as monitor:
             address = {"type": "unix", "data": {"path": str(self.nbd)}}
             monitor.execute("nbd-server-start", addr=address)
@@ -83,8 +85,10 @@ class Guest:
         return [name for name in found if name.startswith("remus-")]
 
     def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """Idempotent."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        assert select.select([self._process], [], [], DEADLINE_S)[0]
 
 
 class Backup:

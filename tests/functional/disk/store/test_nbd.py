@@ -192,3 +192,17 @@ def test_an_image_in_use_is_refused(store: Store, tmp_path: Path) -> None:
     os.link(store.image, second / "disk.img")
     with pytest.raises(StoreRefused, match="DISK-003"):
         Store(second)
+
+
+def test_a_store_outlives_who_started_it(tmp_path: Path) -> None:
+    """nbdkit 1.32 asks the kernel to be ended with its starter, also where nobody wanted that."""
+    child = os.fork()
+    if child == 0:
+        store = Store(tmp_path)
+        (tmp_path / "pid").write_text(str(store.pid))
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    end = os.pidfd_open(int((tmp_path / "pid").read_text()))
+    assert not select.select([end], [], [], 0.3)[0]
+    signal.pidfd_send_signal(end, signal.SIGKILL)
+    os.close(end)

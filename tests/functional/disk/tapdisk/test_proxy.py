@@ -306,17 +306,21 @@ def test_a_store_that_does_not_know_the_key_gets_nothing(tmp_path: Path, backup:
     proxy.end()
 
 
-def test_nothing_is_sent_in_the_clear(tmp_path: Path, backup: Backup) -> None:
+@pytest.fixture
+def open_store(tmp_path: Path) -> Iterator[Backup]:
+    (tmp_path / "open").mkdir()
+    made = Backup(tmp_path / "open", secure=False)
+    yield made
+    made.end()
+
+
+def test_nothing_is_sent_in_the_clear(tmp_path: Path, backup: Backup, open_store: Backup) -> None:
     """The key is not optional: a store that offers no TLS is refused."""
-    plain = tmp_path / "plain"
-    plain.mkdir()
-    open_store = Backup(plain, secure=False)
     proxy = Proxy(tmp_path, backup, port=open_store.port)
     proxy.orders.order("sync")
     assert "TLS" in proxy.orders.said("lost")["reason"]
     assert Orders(open_store.setup.socket).status()["synced_octets"] == 0
     proxy.end()
-    open_store.end()
 
 
 def test_a_dead_driver_lets_the_guest_go(proxy: Proxy, backup: Backup) -> None:
