@@ -22,7 +22,7 @@ from remus_ha.caretaker import start_detached
 from remus_ha.checkpoint.session import Session, SessionDisk, SessionVif, ends_of, restarts
 from remus_ha.disk import tls
 from remus_ha.disk.identity import identity_of
-from remus_ha.disk.records import remember
+from remus_ha.disk.lineage import generation_of
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
@@ -239,6 +239,7 @@ class Arrangement:
                 identity=identity_of(Path(disk.path)),
                 overwrite=wish.disk_overwrite,
                 limit=JOURNAL_LIMIT,
+                generation=generation_of(Path(disk.path), self.guest.uuid, disk.vdev),
             )
             for disk in self._disks
         )
@@ -276,8 +277,6 @@ class Arrangement:
     def _prepare_disks(self, uuid: str) -> None:
         if self._disk_key:
             tls.save(self._disk_key, rundir.directory("primary", uuid) / "tls")
-        for disk in self._disks:
-            remember(uuid, disk.vdev, disk.path)
 
     def command(self, *more: str) -> list[str]:
         """The command that starts the receiver, as ``xl remus`` builds it."""

@@ -55,7 +55,12 @@ class Disks:
             self._lost(e)
         before, self._stage = self._stage, driver.stage
         if self._stage is Stage.MIRRORED and before is not Stage.MIRRORED:
-            self._log("the disks are copied: every write is mirrored from now on")
+            done = driver.progress()
+            sent, of = sum(p.sent for p in done), sum(p.of for p in done)
+            self._log(
+                f"the disks are copied, {sent} of {of} octets differed: every write is mirrored"
+                " from now on"
+            )
         if self._stage is Stage.FREE:
             self._loop.forget(driver.fileno())
             self._driver = None
@@ -120,6 +125,7 @@ class Disks:
                 "stage": self._stage.value,
                 "synced_octets": p.done,
                 "sync_octets": p.of,
+                "sent_octets": p.sent,
                 "octets_per_s": round(p.done / seconds),
             }
             for p in driver.progress()

@@ -7,6 +7,7 @@ copy, epochs until something is wrong. All else is events into the table and its
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from remus_ha import rundir
@@ -30,6 +31,7 @@ from remus_ha.core.table import Machine
 from remus_ha.core.witness import Ledger
 from remus_ha.deciding import Decider
 from remus_ha.disk.base import DiskDriver, Mirrored, Stores
+from remus_ha.disk.lineage import Lineage, record
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hotplug import records
@@ -292,6 +294,8 @@ class Primary:
             raise Trouble("a restarted process has no session to go on with")
         s = self._session
         known = self._decider.ledger.session
+        for disk in s.disks:
+            record(Path(disk.path), Lineage(s.uuid, disk.vdev, known))
         hello = Hello(
             session=bytes.fromhex(s.session),
             role=Role.PRIMARY,

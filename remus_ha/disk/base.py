@@ -48,11 +48,12 @@ class Stage(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Synchronisation of one disk: octets done, of how many."""
+    """Synchronisation of one disk: octets done, of how many; ``sent`` differed on the backup."""
 
     vdev: str
     done: int
     of: int
+    sent: int
 
 
 class DiskDriver(abc.ABC):

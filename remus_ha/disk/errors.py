@@ -66,6 +66,24 @@ class DiskNotThere(DiskError):
     remedy = "Put it there, or map the path with '--disk-map'; a cdrom may be ejected instead."
 
 
+class TargetNewer(DiskError):
+    code = "DISK-019"
+    cause = (
+        "{path} on {host} is a newer image of this disk (generation {theirs}) than the guest's own "
+        "({ours}); nothing was overwritten"
+    )
+    remedy = (
+        "Find out which host had the guest last. Start it from the newer image, or say "
+        "'--disk-overwrite' if what that one holds may be lost."
+    )
+
+
+class LineageUnwritable(DiskError):
+    code = "DISK-040"
+    cause = "it cannot be written down beside {path} whose disk that is: {detail}"
+    remedy = "Make the image's directory writable for root, with a few KiB of free space."
+
+
 class StorePoisoned(DiskError):
     code = "DISK-009"
     cause = "the store of {disk} can no longer be trusted: {detail}"

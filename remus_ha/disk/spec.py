@@ -14,7 +14,8 @@ class DiskSpec:
     """One disk that is replicated. ``size`` and ``limit`` are octets.
 
     ``identity`` names the primary's storage, so that the backup can tell whether its own is the
-    very same; ``overwrite``: the operator's word that an image in the way may be lost.
+    very same; ``overwrite``: the operator's word that an image in the way may be lost;
+    ``generation``: how new the guest's own image is (``remus_ha.disk.lineage``).
     """
 
     vdev: str
@@ -24,6 +25,7 @@ class DiskSpec:
     identity: str
     overwrite: bool
     limit: int
+    generation: int
 
 
 def journal_of(image: Path) -> Path:
@@ -44,5 +46,6 @@ def valid(spec: DiskSpec) -> bool:
         and "\0" not in spec.path
         and spec.size > 0
         and spec.limit > 0
+        and spec.generation >= 0
         and spec.ack in ("received", "durable")
     )

@@ -3,20 +3,25 @@
 import socket
 from pathlib import Path
 
-from remus_ha.disk import errors, records
+from remus_ha.disk import errors
 from remus_ha.disk.identity import identity_of
+from remus_ha.disk.lineage import generation_of, lineage_of
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.store import image
 
 
 def may_overwrite(spec: DiskSpec, uuid: str) -> bool:
     """Whether an image at the disk's path is this disk's own, or may be lost."""
-    return spec.overwrite or records.is_known(uuid, spec.vdev, spec.path)
+    found = lineage_of(Path(spec.path))
+    return spec.overwrite or (found is not None and found.is_of(uuid, spec.vdev))
 
 
 def check_target(spec: DiskSpec, uuid: str) -> None:
     """Raises the Target errors of ``remus_ha.disk.errors``, SharedDisk."""
-    path = Path(spec.path)
+    path, host = Path(spec.path), socket.gethostname()
     if path.exists() and spec.identity and identity_of(path) == spec.identity:
-        raise errors.SharedDisk(path=path, host=socket.gethostname())
+        raise errors.SharedDisk(path=path, host=host)
+    theirs = generation_of(path, uuid, spec.vdev)
+    if theirs > spec.generation and path.exists() and not spec.overwrite:
+        raise errors.TargetNewer(path=path, host=host, theirs=theirs, ours=spec.generation)
     image.check(path, spec.size, known=may_overwrite(spec, uuid))

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from remus_ha import rundir
@@ -22,8 +23,9 @@ from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.states import BACKUP
 from remus_ha.core.table import Machine
 from remus_ha.deciding import Decider
-from remus_ha.disk import records, target
+from remus_ha.disk import target
 from remus_ha.disk.errors import StoreSevered
+from remus_ha.disk.lineage import Lineage, record
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
@@ -230,14 +232,16 @@ class Backup:
         request = self._request
         if not request.disks:
             return []
-        ports = self._stores.start(
+        return self._stores.start(
             self._incoming.address,
             request.disk_key,
             known=lambda spec: target.may_overwrite(spec, request.guest_uuid),
         )
-        for spec in request.disks:
-            records.remember(request.guest_uuid, spec.vdev, spec.path)
-        return ports
+
+    def _note_images(self, generation: int) -> None:
+        """The images here are of that generation from now on. Raises LineageUnwritable."""
+        for spec in self._request.disks:
+            record(Path(spec.path), Lineage(self._request.guest_uuid, spec.vdev, generation))
 
     def receive(
         self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
@@ -245,8 +249,10 @@ class Backup:
         """A new session on an authenticated channel. ``accept_data(key)`` waits for the stream."""
         self._channel = channel
         hello = self._await_hello(channel)
-        self._decider = self._new_decider(State.RECEIVING, generation=_generation(hello))
+        generation = _generation(hello)
+        self._decider = self._new_decider(State.RECEIVING, generation=generation)
         try:
+            self._note_images(generation)
             self._welcome(channel, accept_data)
             self._start_copy()
         except (RemusError, OSError) as e:
@@ -557,6 +563,18 @@ class Backup:
         for complaint in self._vifs.open(domid):
             self.journal(complaint)
         self.journal("the guest's output is open here")
+        self._note_win()
+
+    def _note_win(self) -> None:
+        """Behind the opening, which need not wait for a disk: until then the images look as old as
+
+        the primary's, and only the register tells which host's is the guest's.
+        """
+        known = self._decider.ledger.known
+        try:
+            self._note_images(known.generation if known else self._decider.ledger.session)
+        except RemusError as e:
+            self.journal(str(e))
 
     def _announce(self) -> None:
         domid = self._replica.domid()

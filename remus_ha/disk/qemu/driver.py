@@ -129,4 +129,5 @@ class QemuDisks(QemuWorker):
 
 def _progress(disk: Mirrored, jobs: dict[str, dict[str, int]]) -> Progress:
     job = jobs.get(names.job(disk.vdev), {})
-    return Progress(disk.vdev, job.get("offset", 0), job.get("len", disk.size))
+    done = job.get("offset", 0)
+    return Progress(disk.vdev, done, job.get("len", disk.size), sent=done)

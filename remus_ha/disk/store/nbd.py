@@ -3,6 +3,8 @@
 Started by ``launch.start``. Whatever ends the primary's connection severs the store: it is told
 by ``close``, which nbdkit calls for every connection that was opened. The functions' names and
 arguments are those of nbdkit-python-plugin(3), API version 2.
+
+The export ``digests`` (``remus_ha.disk.digests``) may be read by anyone with the key, at any time.
 """
 
 import os
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import nbdkit
 
+from remus_ha.disk import digests
 from remus_ha.disk.plugin import outlive_parent
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.image import Image
@@ -18,6 +21,7 @@ from remus_ha.disk.store.server import StoreServer
 from remus_ha.exceptions import RemusError
 
 API_VERSION = 2
+DISK, DIGESTS = 1, 2  # handles
 
 
 class _Export:
@@ -25,6 +29,7 @@ class _Export:
 
     setup: Setup
     image: Image
+    found: bool  # the image was there before
     store: EpochStore
     server: StoreServer
 
@@ -44,6 +49,7 @@ def config(key: str, value: str) -> None:
 
 def get_ready() -> None:
     setup = _this.setup
+    _this.found = Path(setup.path).exists()
     try:
         _this.image = Image.take(Path(setup.path), setup.size, known=setup.known)
     except RemusError as e:
@@ -72,20 +78,23 @@ def _end() -> None:
 
 
 def open(readonly: bool) -> int:
-    return 1
+    return DIGESTS if nbdkit.export_name() == digests.EXPORT else DISK
 
 
 def close(handle: int) -> None:
-    _this.store.sever()
-    _this.server.severed()
+    if handle == DISK:
+        _this.store.sever()
+        _this.server.severed()
 
 
 def get_size(handle: int) -> int:
-    return _this.store.size
+    if handle == DISK:
+        return _this.store.size
+    return digests.count(_this.store.size) * digests.LENGTH if _this.found else 0
 
 
 def can_write(handle: int) -> bool:
-    return True
+    return handle == DISK
 
 
 def can_flush(handle: int) -> bool:
@@ -109,7 +118,22 @@ def can_multi_conn(handle: int) -> bool:
 
 
 def pread(handle: int, buffer: bytearray, offset: int, flags: int) -> None:
-    buffer[:] = _this.store.read(offset, len(buffer))
+    if handle == DISK:
+        buffer[:] = _this.store.read(offset, len(buffer))
+    else:
+        buffer[:] = _digests(offset, len(buffer))
+
+
+def _digests(offset: int, length: int) -> bytes:
+    first, last = offset // digests.LENGTH, (offset + length - 1) // digests.LENGTH
+    found = b"".join(_digest_of(block) for block in range(first, last + 1))
+    skipped = offset - first * digests.LENGTH
+    return found[skipped : skipped + length]
+
+
+def _digest_of(block: int) -> bytes:
+    start, size = block * digests.BLOCK, _this.store.size
+    return digests.digest(_this.store.read(start, min(digests.BLOCK, size - start)))
 
 
 def pwrite(handle: int, buffer: bytes, offset: int, flags: int) -> None:

@@ -15,7 +15,7 @@ Guarantees, for any number of threads that write and one that sends:
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from remus_ha.disk.tapdisk.ranges import Ranges, Span
@@ -99,8 +99,8 @@ class Backlog:
             self._changed.notify_all()
             self._feed()
 
-    def copy(self, offset: int, length: int, read: Callable[[int, int], bytes | None]) -> bool:
-        """Put what ``read`` finds at a place; False once the backlog is closed."""
+    def copy(self, offset: int, length: int, read: Callable[[int, int], Sequence[Piece]]) -> bool:
+        """Put what ``read`` finds worth sending at a place; False once the backlog is closed."""
         span = offset, offset + length
         with self._changed:
             while self._open and (
@@ -111,9 +111,9 @@ class Backlog:
                 return False
             self._writing.add(span)
         try:
-            data = read(offset, length)
+            pieces = read(offset, length)
             with self._changed:
-                return self._open and self._put(Piece(offset, length, data, copied=True))
+                return self._open and all(self._put(piece) for piece in pieces)
         finally:
             self.end(span)
 

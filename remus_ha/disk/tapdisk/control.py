@@ -2,7 +2,7 @@
 
 The lines are those of ``remus_ha.disk.orders``; answers and news are::
 
-    sync       now and then progress DONE OF, then synced
+    sync       now and then progress DONE SENT, then synced
     mark N     marked N at once: the guest may write on. Later reached N: all of epoch N is in the
                store, and nothing that came behind the mark is sent before ...
     closed N   (not answered)

@@ -1,11 +1,16 @@
-"""The first copy of a whole image, through the same backlog as the guest's writes."""
+"""The first copy of an image, through the same backlog as the guest's writes."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import nbd
+
+from remus_ha.disk import digests
 from remus_ha.disk.store.image import Image
-from remus_ha.disk.tapdisk.backlog import Backlog
+from remus_ha.disk.tapdisk.backlog import Backlog, Piece
+from remus_ha.disk.tapdisk.store_connection import StoreLost
+from remus_ha.disk.tapdisk.theirs import Theirs
 
 CHUNK = 1 << 20
 _TELL_S = 0.5  # between two words of progress
@@ -17,18 +22,30 @@ Progress = Callable[[int, int], None]
 class Copying:
     """One thread. Each chunk is read and put while nobody writes there.
 
-    So what a guest has written is never followed by something older. ``lost`` is told why the image
-    could not be read.
+    So what a guest has written is never followed by something older. Of an image that the store has
+    found, blocks that are alike there are not put. ``lost`` is told why it cannot go on.
     """
 
     def __init__(
-        self, image: Image, backlog: Backlog, rate: int, told: Progress, lost: Callable[[str], None]
+        self,
+        image: Image,
+        backlog: Backlog,
+        theirs: Theirs,
+        *,
+        rate: int,
+        told: Progress,
+        lost: Callable[[str], None],
     ) -> None:
-        """``rate``: octets/s, 0: no bound. ``told``: octets put, of how many; now and then."""
-        self._image, self._backlog, self._rate = image, backlog, rate
+        """``rate``: octets/s that are put, 0: no bound.
+
+        ``told``, now and then: octets done with, and how many of them were put.
+        """
+        self._image, self._backlog, self._theirs, self._rate = image, backlog, theirs, rate
         self._told, self._lost = told, lost
         self._ended = threading.Event()
+        self._compares = False
         self.done = 0
+        self.sent = 0
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="copying", daemon=True).start()
@@ -38,25 +55,62 @@ class Copying:
         self._ended.set()
 
     def _run(self) -> None:
+        try:
+            self._compares = self._theirs.open()
+            whole = self._copy_all()
+        except OSError as e:
+            self._lost(f"{self._image.path} cannot be copied: {e.strerror or e}")
+        except (nbd.Error, StoreLost) as e:
+            self._lost(f"the store's digests cannot be read: {e}")
+        else:
+            if whole:
+                self._told(self.done, self.sent)
+                self._backlog.copied()
+        finally:
+            self._theirs.end()
+
+    def _copy_all(self) -> bool:
+        """Whether it got to the end. Raises OSError, nbd.Error."""
         began, told_at, size = time.monotonic(), 0.0, self._image.size
         while self.done < size:
             length = min(CHUNK, size - self.done)
-            try:
-                going = self._backlog.copy(self.done, length, self._read)
-            except OSError as e:
-                self._lost(f"{self._image.path} cannot be read: {e.strerror or e}")
-                return
-            if not going:
-                return
+            if self._compares:
+                self._theirs.of(self.done // digests.BLOCK)  # before anybody has to wait for it
+            if not self._backlog.copy(self.done, length, self._read):
+                return False
             self.done += length
             if time.monotonic() > told_at + _TELL_S:
                 told_at = time.monotonic()
-                self._told(self.done, size)
-            if self._rate and self._ended.wait(began + self.done / self._rate - time.monotonic()):
-                return
-        self._told(self.done, size)
-        self._backlog.copied()
+                self._told(self.done, self.sent)
+            if self._rate and self._ended.wait(began + self.sent / self._rate - time.monotonic()):
+                return False
+        return True
 
-    def _read(self, offset: int, length: int) -> bytes | None:
+    def _read(self, offset: int, length: int) -> list[Piece]:
         found = bytes(self._image.read(offset, length))
-        return None if found == _ZEROES[:length] else found
+        pieces = [
+            Piece(offset + start, end - start, _data(found, start, end), copied=True)
+            for start, end in (self._differing(offset, found) if self._compares else [(0, length)])
+        ]
+        self.sent += sum(piece.length for piece in pieces)
+        return pieces
+
+    def _differing(self, offset: int, found: bytes) -> Iterator[tuple[int, int]]:
+        """Stretches of ``found`` whose blocks are not alike at the store; ``CHUNK`` is aligned."""
+        start = None
+        for place in range(0, len(found), digests.BLOCK):
+            ours = digests.digest(found[place : place + digests.BLOCK])
+            alike = ours == self._theirs.of((offset + place) // digests.BLOCK)
+            if alike and start is not None:
+                yield start, place
+                start = None
+            elif not alike and start is None:
+                start = place
+        if start is not None:
+            yield start, len(found)
+
+
+def _data(found: bytes, start: int, end: int) -> bytes | None:
+    """None for zeroes, which need not be sent."""
+    data = found if (start, end) == (0, len(found)) else found[start:end]
+    return None if data == _ZEROES[: end - start] else data

@@ -7,6 +7,7 @@ the backup closes the epoch once all that lies before the marks has arrived.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class TapdiskDisks(QemuWorker):
         self._log = log
         self._directory = directory or stores.tls.with_name("tapdisk")
         self._servers: dict[str, Server] = {}
-        self._done = {disk.vdev: 0 for disk in disks}
+        self._copied = {d.vdev: Progress(d.vdev, 0, d.size, sent=0) for d in disks}
         self._unsynced = {disk.vdev for disk in disks}
         self._marks = Marks(len(self._disks), close_there)
 
@@ -131,8 +132,9 @@ class TapdiskDisks(QemuWorker):
             case "reached":
                 self._tell(lambda: self._marks.on_reached(vdev, n))
             case "progress":
-                self._done[vdev] = int(told["done"])
-                self._tell(tuple(Progress(d.vdev, self._done[d.vdev], d.size) for d in self._disks))
+                before = self._copied[vdev]
+                self._copied[vdev] = replace(before, done=told["done"], sent=told["sent"])
+                self._tell(tuple(self._copied.values()))
             case "synced":
                 self._unsynced.discard(vdev)
                 if not self._unsynced:

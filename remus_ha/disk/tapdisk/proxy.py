@@ -20,8 +20,8 @@ from remus_ha.disk.tapdisk.backlog import Backlog
 from remus_ha.disk.tapdisk.control import ControlServer
 from remus_ha.disk.tapdisk.launch import Setup
 from remus_ha.disk.tapdisk.replication import Replication
-from remus_ha.disk.tapdisk.sender import Where
 from remus_ha.disk.tapdisk.served import ServedDisk, open_image
+from remus_ha.disk.tapdisk.store_connection import Where
 from remus_ha.exceptions import RemusError
 
 API_VERSION = 2

@@ -9,7 +9,9 @@ from remus_ha.disk.store.image import Image
 from remus_ha.disk.tapdisk.backlog import Backlog
 from remus_ha.disk.tapdisk.copying import Copying
 from remus_ha.disk.tapdisk.errors import AlreadyReplicating, NotReplicating
-from remus_ha.disk.tapdisk.sender import Sender, Told, Where
+from remus_ha.disk.tapdisk.sender import Sender, Told
+from remus_ha.disk.tapdisk.store_connection import Where
+from remus_ha.disk.tapdisk.theirs import Theirs
 
 Say = Callable[..., None]
 
@@ -25,6 +27,8 @@ class Role(enum.Enum):
 class Replication:
     """``say`` takes a word and its facts: ``reached n``, ``progress``, ``synced``, ``lost``.
 
+    Where the store has found an image, only what differs from it is copied.
+
     The first reason for which replication ends is said, unless ``free`` ended it.
     """
 
@@ -39,7 +43,10 @@ class Replication:
         self._reason = ""
         told = Told(reached=self._on_reached, copied=self._on_copied, lost=self._on_lost)
         self._sender = Sender(backlog, where, told)
-        self._copying = Copying(image, backlog, rate, self._on_progress, self._on_lost)
+        self._theirs = Theirs(where)
+        self._copying = Copying(
+            image, backlog, self._theirs, rate=rate, told=self._on_progress, lost=self._on_lost
+        )
 
     def sync(self) -> None:
         """Connect, keep every write from now on, copy the rest. Raises AlreadyReplicating."""
@@ -73,6 +80,7 @@ class Replication:
                 self._reason = reason
         self._backlog.drop()
         self._copying.end()
+        self._theirs.end()
         self._sender.end()
         return before is Role.PRIMARY
 
@@ -80,8 +88,8 @@ class Replication:
         self._reached = n
         self._say("reached", n=n)
 
-    def _on_progress(self, done: int, of: int) -> None:
-        self._say("progress", done=done, of=of)
+    def _on_progress(self, done: int, sent: int) -> None:
+        self._say("progress", done=done, sent=sent)
 
     def _on_copied(self) -> None:
         self._synced = True
@@ -98,6 +106,7 @@ class Replication:
             "role": self._role.value,
             "synced": self._synced,
             "copied_octets": self._copying.done,
+            "sent_octets": self._copying.sent,
             "marked": self._marked,
             "reached": self._reached,
             "lost": self._reason,

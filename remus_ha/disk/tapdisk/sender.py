@@ -10,27 +10,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import nbd
 
-from remus_ha.disk import tls
 from remus_ha.disk.tapdisk.backlog import Backlog, Copied, Entry, Mark, Piece
+from remus_ha.disk.tapdisk.store_connection import (
+    CONNECT_S,
+    StoreLost,
+    Where,
+    check_size,
+    secure,
+)
 from remus_ha.stream.tcp import tune
 
 DEPTH = 32  # requests under way; nbdkit takes 16 at a time by itself
-CONNECT_S = 10.0
 _READ, _WRITE = 1, 2  # of aio_get_direction
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The store's. ``tls`` is the directory of the key, empty: in the clear."""
-
-    address: str
-    port: int
-    tls: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +34,6 @@ class Told:
     reached: Callable[[int], None]
     copied: Callable[[], None]
     lost: Callable[[str], None]
-
-
-class StoreLost(Exception):
-    """What libnbd has no error for."""
 
 
 class Sender:
@@ -86,14 +76,13 @@ class Sender:
         sock = socket.create_connection((where.address, where.port), timeout=CONNECT_S)
         tune(sock)
         handle = nbd.NBD()
-        if where.tls:
-            _secure(handle, Path(where.tls))
+        secure(handle, where)
         handle.aio_connect_socket(sock.detach())
         while not handle.aio_is_ready():
             if self._ended or time.monotonic() > deadline:
                 raise StoreLost(f"the store does not answer within {CONNECT_S:.0f} s")
             self._wait(handle, deadline)
-        _check(handle, where)
+        check_size(handle, where.size)
         return handle
 
     def _wait(self, handle: nbd.NBD, deadline: float | None) -> None:
@@ -136,19 +125,6 @@ class Sender:
         while self._flying and (cookie := handle.aio_peek_command_completed()):
             handle.aio_command_completed(cookie)
             self._backlog.acknowledged(self._flying.pop(cookie))
-
-
-def _secure(handle: nbd.NBD, directory: Path) -> None:
-    """TLS, with a store that knows the key as well: each end proves itself to the other."""
-    handle.set_tls(nbd.TLS_REQUIRE)
-    handle.set_tls_psk_file(str(directory / tls.FILE))
-    handle.set_tls_username(tls.USER)
-
-
-def _check(handle: nbd.NBD, where: Where) -> None:
-    """Raises StoreLost where this is not the store: nothing has been sent yet."""
-    if handle.get_size() != where.size:
-        raise StoreLost(f"the store's disk has {handle.get_size()} octets, not {where.size}")
 
 
 def _serve(handle: nbd.NBD, events: int) -> None:

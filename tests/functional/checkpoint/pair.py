@@ -278,7 +278,7 @@ class Pair:
             certificate=encode_certificate(own.certificate),
             wall_clock_s=time.time(),
             disks=tuple(
-                DiskSpec(vdev, str(self.image(vdev)), size, self.disk_ack, "", False, 1 << 30)
+                DiskSpec(vdev, str(self.image(vdev)), size, self.disk_ack, "", False, 1 << 30, 0)
                 for vdev, size in self.disks.items()
             ),
             disk_key=self.disk_key,

@@ -92,10 +92,12 @@ class Guest:
 
 
 class Backup:
-    """A store that serves over TLS, or, not ``secure``, in the clear."""
+    """A store that serves over TLS, or, not ``secure``, in the clear; ``image``: what it finds."""
 
-    def __init__(self, directory: Path, *, secure: bool = True) -> None:
+    def __init__(self, directory: Path, *, secure: bool = True, image: bytes | None = None) -> None:
         self.image = directory / "backup.img"
+        if image is not None:
+            self.image.write_bytes(image)
         self.tls = tls.save(tls.create(), directory / "tls")
         self.setup = Setup(
             disk="xvda",

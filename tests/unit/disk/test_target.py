@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from remus_ha import rundir
-from remus_ha.disk import errors, identity, records
+from remus_ha.disk import errors, identity
+from remus_ha.disk.lineage import NEVER, Lineage, generation_of, record
 from remus_ha.disk.spec import DiskSpec, journal_of, valid
 from remus_ha.disk.store import image
 from remus_ha.disk.target import check_target, may_overwrite
@@ -21,7 +22,7 @@ SIZE = 1 << 20
 @pytest.fixture
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskSpec:
     monkeypatch.setattr(rundir, "STATE", tmp_path / "state")
-    return DiskSpec("xvda", str(tmp_path / "web1.img"), SIZE, "received", "", False, 1 << 30)
+    return DiskSpec("xvda", str(tmp_path / "web1.img"), SIZE, "received", "", False, 1 << 30, NEVER)
 
 
 def made(spec: DiskSpec, size: int = SIZE) -> Path:
@@ -60,12 +61,30 @@ def test_an_image_that_nobody_knows(spec: DiskSpec) -> None:
 
 
 def test_an_image_that_was_this_disks_before(spec: DiskSpec) -> None:
-    made(spec)
-    records.remember(UUID, "xvda", spec.path)
+    record(made(spec), Lineage(UUID, "xvda", NEVER))
     assert may_overwrite(spec, UUID)
     check_target(spec, UUID)
     with pytest.raises(errors.TargetForeign):
         check_target(replace(spec, vdev="xvdb"), UUID)
+
+
+def test_a_newer_image_is_not_overwritten_by_an_older_one(spec: DiskSpec) -> None:
+    path = made(spec)
+    record(path, Lineage(UUID, "xvda", 7))
+    assert generation_of(path, UUID, "xvda") == 7
+    with pytest.raises(errors.TargetNewer, match="generation 7"):
+        check_target(replace(spec, generation=6), UUID)
+    assert path.read_bytes() == b"p" * SIZE
+    check_target(replace(spec, generation=7), UUID)
+    check_target(replace(spec, generation=6, overwrite=True), UUID)
+
+
+def test_how_new_another_disks_image_is_says_nothing(spec: DiskSpec) -> None:
+    path = made(spec)
+    record(path, Lineage(UUID, "xvdb", 7))
+    assert generation_of(path, UUID, "xvda") == NEVER
+    with pytest.raises(errors.TargetForeign):
+        check_target(spec, UUID)
 
 
 @pytest.fixture
@@ -121,6 +140,7 @@ def test_a_local_file_system_cannot_be_shared(tmp_path: Path) -> None:
         {"path": "/a\0b"},
         {"size": 0},
         {"limit": -1},
+        {"generation": -1},
         {"ack": "maybe"},
     ],
 )

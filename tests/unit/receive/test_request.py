@@ -44,7 +44,7 @@ REQUEST = Request(
     detect_ms=1000,
     certificate="AAAA",
     wall_clock_s=1.5,
-    disks=(DiskSpec("xvda", "/srv/web1.img", 1 << 20, "received", "", False, 1 << 30),),
+    disks=(DiskSpec("xvda", "/srv/web1.img", 1 << 20, "received", "", False, 1 << 30, 7),),
     disk_key="00" * 32,
 )
 REPLY = Reply("10.0.0.2", 4001, 4002, "AAAA", "b", "8899aabbccddeeff", 2.5, ("slow",))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from remus_ha.disk import digests
 from remus_ha.disk.base import Mirrored, Stage, Stores
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu.errors import QemuUnreachable
@@ -156,6 +157,74 @@ def test_both_sides_are_identical_after_a_last_epoch(
     session.finish()
     writers.check(guest.image)
     assert backup.image.read_bytes() == guest.image.read_bytes()
+
+
+def differing(guest: Guest, backup: Backup, places: set[int]) -> None:
+    """Give the backup the guest's image as it was, but for these blocks of digests."""
+    image = bytearray(guest.image.read_bytes())
+    for place in places:
+        image[place * digests.BLOCK + 7] ^= 1
+    backup.image.write_bytes(image)
+
+
+def test_of_an_image_that_is_there_only_what_differs_is_sent(guest: Guest, tmp_path: Path) -> None:
+    backup = Backup(tmp_path, image=guest.image.read_bytes())
+    try:
+        differing(guest, backup, {0, 1, 5, SIZE // digests.BLOCK - 1})
+        session = Session(guest, backup)
+        session.begin()
+        [progress] = session.driver.progress()
+        assert (progress.done, progress.sent) == (SIZE, 4 * digests.BLOCK)
+        session.epoch(0)
+        session.finish()
+        assert backup.image.read_bytes() == guest.image.read_bytes()
+        session.free()
+        session.driver.close()
+    finally:
+        backup.end()
+
+
+def test_what_is_written_while_images_are_compared_is_there_afterwards(
+    guest: Guest, tmp_path: Path
+) -> None:
+    """Some writers write what the backup has there already, and something else before."""
+    backup = Backup(tmp_path, image=guest.image.read_bytes())
+    try:
+        differing(guest, backup, set(range(0, SIZE // digests.BLOCK, 3)))
+        old = backup.image.read_bytes()
+        session = Session(guest, backup)
+        writers = Writers(guest.nbd, blocks=2048)
+        writers.wait(50)
+        client = Nbd(guest.nbd)
+        stop = threading.Event()
+
+        def there_and_back() -> None:
+            """Behind the writers' blocks: A, B, A, and in the end what the backup had."""
+            place = SIZE // 2
+            while not stop.is_set():
+                client.write(place, os.urandom(BLOCK))
+                client.write(place, old[place : place + BLOCK])
+                place = SIZE // 2 + (place + digests.BLOCK - SIZE // 2) % (SIZE // 2)
+
+        busy = threading.Thread(target=there_and_back)
+        busy.start()
+        session.begin()
+        for n in range(3):
+            writers.wait(100)
+            session.epoch(n)
+        stop.set()
+        busy.join()
+        writers.stop()
+        [progress] = session.driver.progress()
+        assert SIZE // 4 < progress.sent < SIZE
+        session.epoch(3)
+        session.finish()
+        writers.check(guest.image)
+        assert backup.image.read_bytes() == guest.image.read_bytes()
+        session.free()
+        session.driver.close()
+    finally:
+        backup.end()
 
 
 def test_an_epoch_has_what_was_complete_at_its_end_and_nothing_later(

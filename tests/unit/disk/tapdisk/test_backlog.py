@@ -91,7 +91,7 @@ class TestOrder:
         backlog = Backlog(LIMIT)
         span = backlog.begin(0, 4, b"aaaa")
         backlog.open()
-        copy = Waiting(lambda: backlog.copy(0, 4, lambda o, n: b"copy"))
+        copy = Waiting(lambda: backlog.copy(0, 4, lambda o, n: [Piece(o, n, b"copy")]))
         assert copy.waits()
         backlog.end(span)
         assert copy.ends()
@@ -101,10 +101,10 @@ class TestOrder:
     def test_a_write_waits_while_its_place_is_copied(self, backlog: Backlog) -> None:
         begun, reads = threading.Event(), threading.Event()
 
-        def read(_offset: int, _length: int) -> bytes:
+        def read(offset: int, length: int) -> list[Piece]:
             begun.set()
             assert reads.wait(DEADLINE_S)
-            return b"old"
+            return [Piece(offset, length, b"old")]
 
         copying = Waiting(lambda: backlog.copy(0, 4096, read))
         assert begun.wait(DEADLINE_S)
@@ -171,9 +171,11 @@ class TestRoom:
         assert second.ends()
 
     def test_writes_do_not_wait_for_the_copy_nor_it_for_them(self, backlog: Backlog) -> None:
-        assert backlog.copy(0, LIMIT, lambda o, n: bytes(n))
+        assert backlog.copy(0, LIMIT, lambda o, n: [Piece(o, n, bytes(n), copied=True)])
         write(backlog, LIMIT, bytes(LIMIT))
-        more = Waiting(lambda: backlog.copy(2 * LIMIT, 1, lambda o, n: bytes(n)))
+        more = Waiting(
+            lambda: backlog.copy(2 * LIMIT, 1, lambda o, n: [Piece(o, n, bytes(n), copied=True)])
+        )
         assert more.waits()
         backlog.acknowledged(piece(backlog))
         assert more.ends()
@@ -188,7 +190,7 @@ class TestRoom:
         assert backlog.take() is None
         backlog.acknowledged(flying)
         assert backlog.figures() == {"held_octets": 0, "waiting": 0, "in_flight": 0}
-        assert not backlog.copy(0, 1, lambda o, n: bytes(n))
+        assert not backlog.copy(0, 1, lambda o, n: [Piece(o, n, bytes(n), copied=True)])
 
 
 class TestWaking:
