@@ -9,9 +9,12 @@ import ctypes
 import json
 import os
 import re
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from remus_ha.lab.errors import BadValue
 from remus_ha.lab.plan import HostPlan, Link, outside_addresses, outside_mac
@@ -21,6 +24,8 @@ _CLONE_NEWNET = 0x40000000
 _NAMESPACES = Path("/run/netns")
 _BURST_BYTES = 32 * 1024
 _LATENCY_MS = 200
+_RTMGRP_LINK = 1
+_UP_S = 10.0
 
 
 @contextmanager
@@ -74,14 +79,38 @@ class Network:
         return entered(self.path)
 
     def set_plugged(self, host: HostPlan, link: Link, plugged: bool) -> None:
-        """Plug or pull one cable."""
+        """Plug or pull one cable; a plugged one carries frames when this returns."""
         state = "up" if plugged else "down"
-        self._batch([f"link set {host.device(link, part)} {state}" for part in ("near", "far")])
+        ends = [host.device(link, part) for part in ("near", "far")]
+        self._batch([f"link set {end} {state}" for end in ends])
+        if plugged:
+            self.await_up(ends)
+
+    def await_up(self, devices: Sequence[str]) -> None:
+        """Until these links are up for their bridges as well.
+
+        The kernel tells a bridge of its ports' carriers up to a second later; until then what is
+        sent is dropped. Raises TimeoutError.
+        """
+        deadline = time.monotonic() + _UP_S
+        with self.enter():
+            news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        with news:
+            news.bind((0, _RTMGRP_LINK))
+            while not all(self._is_up(device) for device in devices):
+                news.settimeout(max(0.001, deadline - time.monotonic()))
+                news.recv(65536)
+
+    def _is_up(self, device: str) -> bool:
+        return str(self._shown(device)["operstate"]) == "UP"
+
+    def _shown(self, device: str) -> dict[str, Any]:
+        shown = run(["ip", "-n", self.name, "-j", "link", "show", device])
+        return dict(json.loads(shown)[0])
 
     def plugged(self, host: HostPlan, link: Link) -> bool:
         """Whether the cable is in."""
-        shown = run(["ip", "-n", self.name, "-j", "link", "show", host.device(link, "near")])
-        return "UP" in json.loads(shown)[0]["flags"]
+        return "UP" in self._shown(host.device(link, "near"))["flags"]
 
     def set_rate(self, host: HostPlan, link: Link, rate: str | None) -> None:
         """Slow one cable down to ``rate`` (as tc writes it: 10mbit) both ways; None: not."""

@@ -22,6 +22,7 @@ class Station:
         self.address = host.address(link)
         self._network = network
         self._port = host.device(link, "port")
+        self._ports = [host.device(link, part) for part in ("near", "far")]
         self._inner = f"x-{host.name}"
 
     def create(self) -> None:
@@ -34,6 +35,7 @@ class Station:
             f"-n {inside} addr add {self.address}/24 dev c",
         ):
             subprocess.run(["ip", *words.split()], check=True, timeout=20)
+        self._network.await_up([outer, *self._ports])
 
     def socket(self) -> socket.socket:
         with self.namespace.enter():
