@@ -1,8 +1,9 @@
-"""The epoch store beside qemu-nbd, and what a mirrored write costs: native, no Xen."""
+"""The epoch store beside qemu-nbd, and what a replicated write costs: native, no Xen."""
 
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -10,17 +11,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from benchmarks.nbd import NbdWriter
 from benchmarks.rows import Row, at_most, percentile, ratio_at_least, row
+from remus_ha.disk import tls
+from remus_ha.disk.base import DiskDriver, Mirrored, Stage, Stores
+from remus_ha.disk.qemu.driver import QemuDisks
 from remus_ha.disk.store import launch
 from remus_ha.disk.store.launch import Setup
+from remus_ha.disk.tapdisk.driver import TapdiskDisks
 from remus_ha.lab.qmp import Qmp
 
 SIZE = 1 << 30
+COPIED = 64 << 20  # of the disk that a driver replicates
 EPOCH_S = 0.2
+DRIVERS: dict[str, type[DiskDriver]] = {"qemu": QemuDisks, "tapdisk": TapdiskDisks}
 LOADS = {  # name: octets, depth, writes, least ratio
     "4 KiB, depth 1": (4 << 10, 1, 20_000, 0.5),
     "4 KiB, depth 16": (4 << 10, 16, 40_000, 0.5),
@@ -30,29 +37,41 @@ _SECONDS = re.compile(r"Run completed in ([0-9.]+) seconds")
 
 
 class Store:
-    """A store past its synchronisation; ``ticking`` ends an epoch every ``EPOCH_S``."""
+    """``ticking`` ends an epoch every ``EPOCH_S``.
 
-    def __init__(self, directory: Path) -> None:
+    In the clear on a unix socket, and past its synchronisation; or on ``listener``, with the key in
+    ``secret``, and before it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        size: int = SIZE,
+        listener: socket.socket | None = None,
+        secret: Path | None = None,
+    ) -> None:
         self.path = directory / "store.nbd"
         setup = Setup(
             disk="bench",
             path=str(directory / "store.img"),
-            size=SIZE,
+            size=size,
             known=True,
             directory=str(directory / "journal"),
             socket=str(directory / "store.sock"),
             ack="received",
             limit=2 << 30,
         )
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(self.path))
-            listener.listen()
-            self.pid = launch.start(setup, directory / "setup", listener, directory / "log")
+        files = directory / "setup", directory / "log"
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(str(self.path))
+            unix.listen()
+            self.pid = launch.start(setup, files[0], listener or unix, files[1], secret)
         self._orders = socket.socket(socket.AF_UNIX)
         self._orders.connect(setup.socket)
         self._lines = self._orders.makefile("rb")
         self._n = -1
-        self.end_epoch()
+        if listener is None:
+            self.end_epoch()
 
     def _order(self, verb: str, *awaited: str) -> None:
         self._orders.sendall(json.dumps({"do": verb, "n": self._n}).encode() + b"\n")
@@ -204,43 +223,90 @@ def _paced(writer: NbdWriter, piece: bytes, *, octets_s: float, seconds: float) 
     return waits
 
 
-def mirrored_latency(directory: Path, rounds: int) -> Row:
-    """A 4 KiB write at depth 1 into a QEMU's disk, with the write-blocking mirror and without."""
-    with_mirror, without = [], []
+def replicated_latency(directory: Path, rounds: int) -> list[Row]:
+    """A 4 KiB write at depth 1 into a QEMU's disk, replicated by each driver, and by none.
+
+    As under a protection, over TLS and TCP on loopback.
+    """
+    plain: list[float] = []
+    replicated: dict[str, list[float]] = {name: [] for name in DRIVERS}
     for _ in range(rounds):
-        with _fresh(directory) as place:
-            store = Store(place)
-            try:
-                with _qemu(place) as (monitor, path), store.ticking():
-                    without.append(_latency_ms(path))
-                    _mirror(monitor, store.path)
-                    with_mirror.append(_latency_ms(path))
-            finally:
-                store.end()
-    added = [a - b for a, b in zip(with_mirror, without, strict=True)]
-    return row(
-        "added to a guest's 4 KiB write by the mirror, native, loopback",
-        "ms",
-        added,
-        [],
-        at_most(0.3 + _round_trip_ms(directory), "ms", "a round trip + 0.3"),
-        mirrored=with_mirror,
-        plain=without,
+        for name, make in DRIVERS.items():
+            with _fresh(directory) as place, _qemu(place) as (monitor, path):
+                plain.append(_latency_ms(path))
+                with _replicated(make, place, monitor):
+                    replicated[name].append(_latency_ms(path))
+    middle = percentile(plain, 50)
+    return [
+        row(
+            f"added to a guest's 4 KiB write by the driver {name}, native, loopback",
+            "ms",
+            [waits - middle for waits in replicated[name]],
+            [],
+            at_most(0.3 + _round_trip_ms(), "ms", "a round trip + 0.3"),
+            replicated=replicated[name],
+            plain=plain,
+        )
+        for name in DRIVERS
+    ]
+
+
+@contextmanager
+def _replicated(make: type[DiskDriver], directory: Path, monitor: Path) -> Iterator[None]:
+    """The disk copied, its epochs ended in the store every ``EPOCH_S``."""
+    secret = tls.save(tls.create(), directory / "tls")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        store = Store(directory, COPIED, listener, secret)
+    driver = make(
+        domid=0,
+        disks=[Mirrored("bench", "disk", COPIED, port, str(directory / "guest.img"))],
+        stores=Stores("127.0.0.1", secret, 0),
+        quiesce=nullcontext,
+        close_there=lambda n: None,
+        log=print,
+        socket=monitor,
     )
+    try:
+        driver.begin()
+        _reach(driver, Stage.MIRRORED)
+        store.end_epoch()
+        with store.ticking():
+            yield
+        driver.free()
+        _reach(driver, Stage.FREE)
+        driver.close()
+    finally:
+        store.end()
+
+
+def _reach(driver: DiskDriver, stage: Stage) -> None:
+    while driver.stage is not stage:
+        if not select.select([driver], [], [], 60)[0]:
+            raise RuntimeError(f"{driver.stage} for a minute, not {stage}")
+        driver.pump()
 
 
 def _latency_ms(path: Path) -> float:
     writer = NbdWriter(path)
     try:
-        waits = [writer.write((i * 4096) % (SIZE // 8), bytes(4096)) for i in range(3000)]
+        waits = [writer.write((i * 4096) % COPIED, bytes(4096)) for i in range(3000)]
     finally:
         writer.close()
     return 1e3 * percentile(waits, 50)
 
 
-def _round_trip_ms(directory: Path) -> float:
-    """An octet there and back over a unix socket between two threads of this process."""
-    ours, theirs = socket.socketpair()
+def _round_trip_ms() -> float:
+    """An octet there and back over TCP on loopback between two threads of this process."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    for end in (ours, theirs):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def echo() -> None:
         while octet := theirs.recv(1):
@@ -266,7 +332,7 @@ def _qemu(directory: Path) -> Iterator[tuple[Path, Path]]:
     """A QEMU without a machine that exports its disk: its monitor, the export's socket."""
     image, monitor, path = directory / "guest.img", directory / "qmp", directory / "guest.nbd"
     with open(image, "wb") as f:
-        os.posix_fallocate(f.fileno(), 0, SIZE)
+        os.posix_fallocate(f.fileno(), 0, COPIED)
     process = subprocess.Popen(
         [
             "qemu-system-x86_64",
@@ -288,20 +354,6 @@ def _qemu(directory: Path) -> Iterator[tuple[Path, Path]]:
         os.kill(int((directory / "pid").read_text()), signal.SIGKILL)
 
 
-def _mirror(monitor: Path, store: Path) -> None:
-    with Qmp(monitor) as qmp:
-        server = {"type": "unix", "path": str(store)}
-        qmp.execute("blockdev-add", driver="nbd", **{"node-name": "target"}, server=server)
-        qmp.execute(
-            "blockdev-mirror",
-            device="disk",
-            target="target",
-            sync="none",
-            **{"job-id": "mirror", "copy-mode": "write-blocking"},
-        )
-        qmp.wait_event("BLOCK_JOB_READY")
-
-
 def rows(rounds: int) -> list[Row]:
     """All of the above."""
     with tempfile.TemporaryDirectory(prefix="remus-bench-") as name:
@@ -309,5 +361,5 @@ def rows(rounds: int) -> list[Row]:
         return [
             *throughput(place, rounds),
             commit_under_load(place, rounds),
-            mirrored_latency(place, rounds),
+            *replicated_latency(place, rounds),
         ]

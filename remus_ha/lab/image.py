@@ -29,7 +29,7 @@ PACKAGES = (
     "openssh-server python3 kmod socat ethtool procps busybox-static tcpdump strace "
     "libvirt-daemon-system libvirt-daemon-driver-xen libvirt-clients python3-libvirt "
     "python3-pyroute2 python3-stevedore python3-pbr python3-cryptography gdb iputils-ping "
-    "qemu-system-xen nbdkit nbdkit-plugin-python e2fsprogs"
+    "qemu-system-xen nbdkit nbdkit-plugin-python python3-libnbd qemu-utils nbd-client e2fsprogs"
 ).split()
 _NO_FILES = tuple(
     f"path-exclude={path}"
