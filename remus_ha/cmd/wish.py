@@ -62,10 +62,11 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("-d", "--no-disk", action="store_true", help="don't replicate disks (unsafe)")
     p.add_argument(
         "--disk-driver",
-        choices=["qemu", "tapdisk"],
-        default="qemu",
-        help="qemu: a write of the guest waits until the backup has it; tapdisk: it does not, and"
-        " the backup gets it before its epoch is acknowledged (default qemu)",
+        choices=["tapdisk", "qemu"],
+        default="tapdisk",
+        help="tapdisk: a write of the guest waits for its own host alone, and the backup gets it"
+        " before its epoch is acknowledged; qemu: it waits until the backup has it (default"
+        " tapdisk)",
     )
     p.add_argument(
         "--disk-map",

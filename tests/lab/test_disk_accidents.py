@@ -11,7 +11,7 @@ from remus_ha.lab.host import Host
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 from tests.lab.support.protection import DETECT_MS, ENDS, Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
-from tests.lab.test_disks import DISKS, judged, until, writing
+from tests.lab.test_disks import DISKS, DRIVERS, judged, until, writing
 
 OVERWRITE = "--disk-overwrite"
 GATE = (("c", "host"),)
@@ -31,7 +31,7 @@ def test_the_primary_dies_at_a_place_of_an_epoch(stage: Stage, point: str, how: 
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
     accident = f"REMUS_HA_KILLPOINT={point}:20:{how}"
-    with Protection(stage, guest, OVERWRITE, environment=accident) as p:
+    with Protection(stage, guest, environment=accident) as p:
         if how == "host":
             p.wait_failed_over()
         else:
@@ -61,14 +61,28 @@ def _unharmed(disks: DiskControl) -> Iterator[None]:
     assert disks.stat().errors == 0
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("signal", [pytest.param("KILL", marks=pytest.mark.gate), "STOP"])
-def test_the_stores_die_or_stand_still(stage: Stage, signal: str) -> None:
+def test_the_stores_die_or_stand_still(stage: Stage, signal: str, driver: str) -> None:
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
-    with Protection(stage, guest, OVERWRITE) as p:
+    with Protection(stage, guest, "--disk-driver", driver) as p:
         p.wait_checkpoints(5)
         with _unharmed(disks):
             _nbdkit(stage.host(p.backup), signal)
+            p.wait_alone()
+        p.log_backup.wait(ENDS)
+        assert judged(disks).clean
+
+
+def test_the_block_servers_under_the_disks_die(stage: Stage) -> None:
+    """What stands between the guest and its image is gone: its requests wait for the next one."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    with Protection(stage, guest, "--disk-driver", "tapdisk") as p:
+        p.wait_checkpoints(5)
+        with _unharmed(disks):
+            _nbdkit(stage.host(p.primary), "KILL")
             p.wait_alone()
         p.log_backup.wait(ENDS)
         assert judged(disks).clean
@@ -83,7 +97,7 @@ def test_the_backups_journal_has_no_room(stage: Stage) -> None:
         " && ".join(f"mkdir -p {j} && mount -t tmpfs -o size=256k none {j}" for j in journals)
     )
     try:
-        with Protection(stage, guest, OVERWRITE) as p, _unharmed(disks):
+        with Protection(stage, guest) as p, _unharmed(disks):
             p.wait_alone(120)
         assert judged(disks).clean
     finally:
@@ -117,8 +131,7 @@ def test_the_backups_disk_fails(stage: Stage) -> None:
 def test_the_backup_loses_its_power_while_the_disks_are_copied(stage: Stage) -> None:
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
-    options = (OVERWRITE, "--disk-rate", "1")
-    with Protection(stage, guest, *options, start=False) as p:
+    with Protection(stage, guest, "--disk-rate", "1", start=False) as p:
         with stage.host(p.primary).shell.popen(p.command) as command:
             p.log_primary.wait("the disks are being copied")
             until(lambda: any(d["synced_octets"] for d in p.progress()["disks"]))
@@ -135,7 +148,7 @@ def test_what_a_client_was_told_outlives_a_power_cut_of_both_hosts(stage: Stage)
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
     images = " ".join(f"/srv/guests/{guest.name}-{vdev}.img" for vdev in ("xvda", "xvdb"))
-    with Protection(stage, guest, OVERWRITE, "--disk-ack", "durable") as p:
+    with Protection(stage, guest, "--disk-ack", "durable") as p:
         p.wait_checkpoints(3)
         saved = [disks.save(f"line {i}") for i in range(10)]
         stage.lab.cut(p.backup)
@@ -155,7 +168,7 @@ def test_unprotect_and_protect_again_leave_the_guest_writing(stage: Stage) -> No
     guest: Guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
     for _ in range(2):
-        with Protection(stage, guest, OVERWRITE) as p:
+        with Protection(stage, guest) as p:
             p.wait_checkpoints(5)
             with _unharmed(disks):
                 p.unprotect()

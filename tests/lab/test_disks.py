@@ -18,7 +18,8 @@ DISKS = 2
 # As fast as it goes they take all of an emulated host, and the first copy takes minutes.
 KIB_S_AT_FIRST, KIB_S = 128, 1024
 ROUNDS = 20
-GATE_ROUNDS = 1
+GATE_ROUNDS = 2
+DRIVERS = ("tapdisk", "qemu")
 ENGINE = "/usr/lib/python3/dist-packages/remus_ha/disk/store"
 
 
@@ -52,9 +53,10 @@ def _rounds() -> list[object]:
 
 @pytest.mark.parametrize("seed", _rounds())
 def test_after_a_power_cut_memory_and_disks_are_at_one_epoch(stage: Stage, seed: int) -> None:
+    """Rounds take turns at the two drivers."""
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
-    with Protection(stage, guest, "--disk-overwrite") as p:
+    with Protection(stage, guest, "--disk-driver", DRIVERS[seed % 2]) as p:
         disks.start(KIB_S)
         p.wait_checkpoints(random.Random(seed).randint(3, 25))
         stage.lab.cut(p.primary)
@@ -75,7 +77,7 @@ def test_a_store_that_applies_at_once_is_found_out(stage: Stage) -> None:
     )
     try:
         disks = writing(stage, guest)
-        with Protection(stage, guest, "--disk-overwrite") as p:
+        with Protection(stage, guest) as p:
             disks.start(KIB_S)
             p.wait_checkpoints(5)
             stage.lab.cut(p.primary)

@@ -71,7 +71,7 @@ def test_nothing_acknowledged_is_missing_after_a_power_cut(
 ) -> None:
     database, disks = stage.lab.guests.database(NAME), stage.lab.guests.disks(NAME)
     disks.start(BESIDE_KIB_S)
-    with DatabaseWriter(database) as writer, Protection(stage, archive, "--disk-overwrite") as p:
+    with DatabaseWriter(database) as writer, Protection(stage, archive) as p:
         writer.wait_acknowledged(5)
         p.wait_checkpoints(random.Random(seed).randint(3, 25))
         stage.lab.cut(p.primary)

@@ -1,0 +1,92 @@
+"""A host that comes back: its stale disks get what differs, and nothing of what it wrote alone."""
+
+import re
+
+import pytest
+
+from remus_ha.lab.host import Host
+from remus_ha.lab.plan import Link
+from remus_ha.lab.xlconfig import GuestSpec, plain_disks, render
+from tests.lab.support.protection import Protection, refused
+from tests.lab.support.stage import DISK_MIB, WITNESS, Guest, Stage
+from tests.lab.test_disks import DISKS, judged, writing
+
+VDEVS = ("xvda", "xvdb")
+# Until the image at $1 holds something else than now.
+_CHANGES = """
+before=$(sha256sum $1); n=0
+while [ "$(sha256sum $1)" = "$before" ]; do n=$((n + 1)); [ $n -lt 100 ] || exit 1; done
+"""
+
+
+def image(guest: Guest, vdev: str) -> str:
+    return f"/srv/guests/{guest.name}-{vdev}.img"
+
+
+def differing_octets(stage: Stage, guest: Guest) -> int:
+    """How many octets of the guest's images are not alike on the two hosts; both are at rest."""
+    ours, theirs = (
+        b"".join(_content(stage.host(name), guest, vdev) for vdev in VDEVS) for name in "ab"
+    )
+    assert len(ours) == len(theirs) == DISKS * DISK_MIB << 20
+    return sum(a != b for a, b in zip(ours, theirs, strict=True))
+
+
+def _content(host: Host, guest: Guest, vdev: str) -> bytes:
+    return host.shell.run(f"cat {image(guest, vdev)}", timeout_s=120).stdout
+
+
+@pytest.mark.gate
+def test_a_returned_host_gets_only_what_differs(stage: Stage) -> None:
+    guest = stage.guest(disks=DISKS, fresh=True)
+    disks = writing(stage, guest)
+    with Protection(stage, guest) as p:
+        p.wait_checkpoints(3)
+        # From here on what the guest writes is on its own host alone.
+        stage.lab.unplug(p.primary, Link.REPL)
+        stage.host(p.primary).shell.run(["sh", "-c", _CHANGES, "sh", image(guest, VDEVS[0])])
+        stage.lab.cut(p.primary)
+        p.wait_failed_over()
+        verdict = judged(disks)
+        assert verdict.clean, verdict
+    stage.ready()
+    alone = differing_octets(stage, guest)
+    assert alone > 0
+    with Protection(stage, guest) as back:
+        line = back.log_primary.wait(r"the disks are copied, \d+ of \d+ octets")
+        found = re.search(r"copied, (\d+) of (\d+) octets", line)
+        assert found is not None
+        sent, whole = int(found[1]), int(found[2])
+        assert whole == DISKS * DISK_MIB << 20
+        assert alone <= sent < whole / 2, (alone, sent, whole)
+        disks.start(512)
+        back.wait_checkpoints(3)
+        stage.lab.cut(back.primary)
+        back.wait_failed_over()
+        verdict = judged(disks)
+        assert verdict.clean, verdict
+        assert verdict.checked > 0
+
+
+def test_a_newer_image_is_not_overwritten_by_an_older_one(stage: Stage) -> None:
+    """After a failover somebody starts the old host's image, and wants to protect that."""
+    guest = stage.guest(disks=DISKS, fresh=True)
+    disks = writing(stage, guest)
+    with Protection(stage, guest) as p:
+        p.wait_checkpoints(3)
+        stage.lab.cut(p.primary)
+        p.wait_failed_over()
+        assert judged(disks).clean
+    stage.ready()
+    newer = stage.host(p.backup).shell
+    kept = newer.text(f"sha256sum {image(guest, VDEVS[0])}")
+    newer.run(f"xl destroy {guest.name}")
+    newer.run(f"remus-ha witness release {WITNESS} {guest.uuid}")
+    older = stage.host(p.primary).shell
+    spec = GuestSpec(guest.name, vifs=2, disks=plain_disks(DISKS, DISK_MIB))
+    config = f'{render(spec, guest.plan)}uuid = "{guest.uuid}"\n'
+    older.run("cat >/tmp/old.cfg && xl create -q /tmp/old.cfg", stdin=config.encode())
+    command = f"remus-ha protect --detach --witness {WITNESS} {guest.name} {p.backup}"
+    assert "DISK-019" in refused(stage, p.primary, command)
+    assert newer.text(f"sha256sum {image(guest, VDEVS[0])}") == kept
+    stage.drop_guest()
