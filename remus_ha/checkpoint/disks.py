@@ -98,6 +98,11 @@ class Disks:
             return True
         return self._driver is not None and self._driver.vouches(n)
 
+    @property
+    def moved_at(self) -> float:
+        """When the backup last took something of an epoch's writes; 0: nothing is waited for."""
+        return self._driver.moved_at if self._driver is not None else 0.0
+
     def free(self) -> None:
         """Off the guest's disks: nothing of ours is in its way any more. Idempotent."""
         if self._driver is not None:

@@ -258,7 +258,9 @@ class Primary:
     def _unacknowledged_s(self) -> float:
         """How long an epoch has been without acknowledgement or progress on its way."""
         moved_at = self._outflow.moved_at if self._outflow else 0.0
-        since = max(moved_at, self._epochs.sample.resumed if self._epochs else 0.0)
+        since = max(
+            moved_at, self._disks.moved_at, self._epochs.sample.resumed if self._epochs else 0.0
+        )
         return time.monotonic() - since
 
     def _phase(self) -> Phase:

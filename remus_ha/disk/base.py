@@ -108,6 +108,14 @@ class DiskDriver(abc.ABC):
         failure may come later than the guest's suspend: the epoch is not the backup's before this.
         """
 
+    @property
+    def moved_at(self) -> float:
+        """When the backup last took something of what an epoch waits for (``time.monotonic``).
+
+        0 where no epoch ever waits for its writes.
+        """
+        return 0.0
+
     @abc.abstractmethod
     def free(self) -> None:
         """Take everything of ours off the disks, also what an earlier process left; then FREE.

@@ -10,7 +10,8 @@ The lines are those of ``remus_ha.disk.orders``; answers and news are::
     status     status, with figures
     quit       gone; the process ends, and requests under way are left to be asked again
 
-Unasked: ``lost`` with a reason; it is as if freed from then on. An order that cannot be carried out
+Unasked: ``moving`` now and then while the store takes writes; ``lost`` with a reason, and it is as
+if freed from then on. An order that cannot be carried out
 is answered ``failed``.
 
 A driver that is gone takes its session with it: the disk is freed. And a server that neither a

@@ -6,6 +6,7 @@ the backup closes the epoch once all that lies before the marks has arrived.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,7 @@ class TapdiskDisks(QemuWorker):
         self._directory = directory or stores.tls.with_name("tapdisk")
         self._servers: dict[str, Server] = {}
         self._copied = {d.vdev: Progress(d.vdev, 0, d.size, sent=0) for d in disks}
+        self._moved_at = 0.0
         self._unsynced = {disk.vdev for disk in disks}
         self._marks = Marks(len(self._disks), close_there)
 
@@ -72,6 +74,13 @@ class TapdiskDisks(QemuWorker):
         nothing any more.
         """
         return self.may_go_on(n)
+
+    @property
+    def moved_at(self) -> float:
+        return self._moved_at
+
+    def _note_moving(self) -> None:
+        self._moved_at = time.monotonic()
 
     def free(self) -> None:
         self._order_all("free")  # the guest is let go before anything else is looked at
@@ -131,6 +140,8 @@ class TapdiskDisks(QemuWorker):
                 self._tell(lambda: self._marks.on_marked(vdev, n))
             case "reached":
                 self._tell(lambda: self._marks.on_reached(vdev, n))
+            case "moving":
+                self._tell(self._note_moving)
             case "progress":
                 before = self._copied[vdev]
                 self._copied[vdev] = replace(before, done=told["done"], sent=told["sent"])

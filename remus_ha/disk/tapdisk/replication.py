@@ -25,7 +25,8 @@ class Role(enum.Enum):
 
 
 class Replication:
-    """``say`` takes a word and its facts: ``reached n``, ``progress``, ``synced``, ``lost``.
+    """``say`` takes a word and its facts: ``reached n``, ``progress``, ``synced``, ``moving``,
+    ``lost``.
 
     Where the store has found an image, only what differs from it is copied.
 
@@ -41,7 +42,12 @@ class Replication:
         self._marked = self._reached = -1
         self._synced = False
         self._reason = ""
-        told = Told(reached=self._on_reached, copied=self._on_copied, lost=self._on_lost)
+        told = Told(
+            reached=self._on_reached,
+            copied=self._on_copied,
+            moving=lambda: say("moving"),
+            lost=self._on_lost,
+        )
         self._sender = Sender(backlog, where, told)
         self._theirs = Theirs(where)
         self._copying = Copying(

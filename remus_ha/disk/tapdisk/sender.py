@@ -24,6 +24,7 @@ from remus_ha.disk.tapdisk.store_connection import (
 from remus_ha.stream.tcp import tune
 
 DEPTH = 32  # requests under way; nbdkit takes 16 at a time by itself
+MOVING_S = 0.1
 _READ, _WRITE = 1, 2  # of aio_get_direction
 
 
@@ -33,6 +34,7 @@ class Told:
 
     reached: Callable[[int], None]
     copied: Callable[[], None]
+    moving: Callable[[], None]  # the store takes something; at most every ``MOVING_S``
     lost: Callable[[str], None]
 
 
@@ -44,6 +46,7 @@ class Sender:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._flying: dict[int, Piece] = {}  # by libnbd's cookie
         self._ended = False
+        self._moved_at = 0.0
         backlog.wake = self._stir
 
     def start(self) -> None:
@@ -100,6 +103,14 @@ class Sender:
                 os.eventfd_read(self._wake)
             else:
                 _serve(handle, events)
+                self._look_moving()
+
+    def _look_moving(self) -> None:
+        """The connection has taken or brought something: a dead store's does neither for long."""
+        now = time.monotonic()
+        if self._flying and now >= self._moved_at + MOVING_S:
+            self._moved_at = now
+            self._told.moving()
 
     # --- requests
 

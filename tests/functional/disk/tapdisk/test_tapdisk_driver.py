@@ -57,6 +57,13 @@ class Session:
             assert select.select([self.driver], [], [], end - time.monotonic())[0]
             self.driver.pump()
 
+    def pump_for(self, seconds: float) -> None:
+        """Take in what is said meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self.driver], [], [], left)[0]:
+                self.driver.pump()
+
     def mark(self, n: int) -> None:
         """The guest is suspended meanwhile."""
         self.driver.end_epoch(n)
@@ -157,6 +164,26 @@ def test_both_sides_are_identical_after_a_last_epoch(
     session.finish()
     writers.check(guest.image)
     assert backup.image.read_bytes() == guest.image.read_bytes()
+
+
+def test_a_queue_is_seen_to_move_unless_the_store_hangs(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    began = time.monotonic()
+    session.begin()
+    client = Nbd(guest.nbd)
+    session.epoch(0)
+    assert session.driver.moved_at > began
+    backup.stop()
+    client.write(0, block(2))
+    session.mark(1)
+    session.pump_for(1.0)  # what the kernel takes for a store that will never read it
+    moved_at = session.driver.moved_at
+    session.pump_for(1.0)
+    assert session.driver.moved_at == moved_at
+    backup.signal(signal.SIGCONT)
+    session.close(1)
+    assert session.driver.moved_at > moved_at
 
 
 def differing(guest: Guest, backup: Backup, places: set[int]) -> None:
