@@ -9,11 +9,11 @@ import sys
 
 from remus_ha import rundir
 from remus_ha.caretaker import CareLink, start_detached
-from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.process import Primary
 from remus_ha.checkpoint.session import Session, SessionMissing
 from remus_ha.exceptions import RemusError
 from remus_ha.kept import Kept, claimed
+from remus_ha.killpoint import KillPoint
 from remus_ha.loading import load
 from remus_ha.netbuf.base import NetbufDriver, VifRef
 from remus_ha.stream.credentials import Credentials, load_key

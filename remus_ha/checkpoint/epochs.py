@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.core.pacing import Pace, next_deadline
 from remus_ha.hypervisor.base import Ask, DomainControl, Life, MemoryStream
+from remus_ha.killpoint import KillPoint
 from remus_ha.loop import Loop
 
 COPY_SLICE_S = 0.03  # how long a copy may run before the pipe's level is looked at

@@ -16,7 +16,6 @@ from remus_ha.checkpoint.blackhole import Blackhole
 from remus_ha.checkpoint.disks import Disks
 from remus_ha.checkpoint.epochs import Epochs, Timing, Trouble
 from remus_ha.checkpoint.figures import Figures
-from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.checkpoint.peer import Peer, Where
 from remus_ha.checkpoint.quiesced import quiesced
@@ -43,6 +42,7 @@ from remus_ha.hypervisor.xen.monitor import is_minded
 from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.journal import Journal
 from remus_ha.kept import Kept
+from remus_ha.killpoint import KillPoint
 from remus_ha.loading import load
 from remus_ha.loop import Loop
 from remus_ha.netbuf.base import NetbufDriver

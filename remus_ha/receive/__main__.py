@@ -17,6 +17,7 @@ from remus_ha import rundir
 from remus_ha.caretaker import CareLink, parse_held, start_detached
 from remus_ha.exceptions import RemusError
 from remus_ha.kept import Kept
+from remus_ha.killpoint import KillPoint
 from remus_ha.receive.incoming import Incoming, IncomingMissing
 from remus_ha.receive.process import Backup
 from remus_ha.receive.request import Reply, refusal, to_line
@@ -163,6 +164,7 @@ def prepare(incoming: Incoming, link: CareLink, args: argparse.Namespace) -> Bac
         asker=Asker(driver, WITNESS_S),
         kept=kept,
         link=link,
+        killpoint=KillPoint() if args.restart else KillPoint.from_environment(os.environ),
     )
 
 

@@ -32,6 +32,7 @@ from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.journal import Journal
 from remus_ha.kept import Kept
+from remus_ha.killpoint import KillPoint
 from remus_ha.loop import READ, WRITE, Loop
 from remus_ha.receive.commit import CommitJournal, Committer, Seal
 from remus_ha.receive.incoming import Incoming
@@ -79,7 +80,9 @@ class Backup:
         asker: Asker,
         kept: Kept,
         link: CareLink,
+        killpoint: KillPoint,
     ) -> None:
+        self._killpoint = killpoint
         self._incoming, self._request = incoming, incoming.request
         self._driver, self._kept, self._link = driver, kept, link
         self._restore_fd = held[0] if held else None
@@ -421,6 +424,7 @@ class Backup:
             return
         if self._decider.state not in backup.RECEIVES or not self._stores.prepared(mark.n):
             return
+        self._killpoint.at("seal")
         try:
             done = self._committer.seal(mark.n)
         except BrokenPipeError:
@@ -431,6 +435,7 @@ class Backup:
             return
         self._loop.forget(self._restore_fd)
         self._mark = None
+        self._killpoint.at("disks")
         self._stores.commit(mark.n)
 
     def _on_committed(self, n: int) -> None:
@@ -473,6 +478,7 @@ class Backup:
             self._decider.feed(Event.RESTORE_FAILED)
 
     def _ack(self) -> None:
+        self._killpoint.at("ack")
         if self._channel is not None:
             self._channel.send(Ack(self._session, self._commits.committed))
             self._watch_control()
@@ -515,6 +521,7 @@ class Backup:
                     self._on_mark(mark)
             case CloseDisks(n=n):
                 if self._decider.state in backup.RECEIVES:
+                    self._killpoint.at("close")
                     self._stores.close(n)
             case Heartbeat(sent_ns=sent_ns):
                 self._answer_beat(sent_ns)

@@ -1,11 +1,12 @@
 """What befalls a guest's replicated disks: the guest sees no error, and never waits for long."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 from _pytest.mark import ParameterSet
 
+from remus_ha.killpoint import BACKUP, PRIMARY
 from remus_ha.lab.disks import DiskControl
 from remus_ha.lab.host import Host
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks
@@ -14,19 +15,18 @@ from tests.lab.support.stage import DISK_MIB, Guest, Stage
 from tests.lab.test_disks import DISKS, DRIVERS, judged, until, writing
 
 OVERWRITE = "--disk-overwrite"
-GATE = (("c", "host"),)
-POINTS = ("s", "s2", "r", "r2", "c", "c2")
+GATE = (("s2", "process"), ("c", "host"), ("disks", "host"))
 
 
-def _points() -> list[ParameterSet]:
-    every = [(point, how) for point in POINTS for how in ("process", "host")]
+def _points(names: Sequence[str]) -> list[ParameterSet]:
+    every = [(point, how) for point in names for how in ("process", "host")]
     gate = pytest.mark.gate
     return [
         pytest.param(*pair, id="-".join(pair), marks=gate if pair in GATE else ()) for pair in every
     ]
 
 
-@pytest.mark.parametrize(("point", "how"), _points())
+@pytest.mark.parametrize(("point", "how"), _points(PRIMARY))
 def test_the_primary_dies_at_a_place_of_an_epoch(stage: Stage, point: str, how: str) -> None:
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
@@ -35,15 +35,39 @@ def test_the_primary_dies_at_a_place_of_an_epoch(stage: Stage, point: str, how: 
         if how == "host":
             p.wait_failed_over()
         else:
-            ends = p.log_primary.wait(ENDS, 90), p.log_backup.wait(ENDS, 90)
-            kept = ends[0].endswith("alone") and ends[1].endswith("destroyed")
-            assert kept or ends[1].endswith("alive"), ends
-            stage.moved(guest, p.primary if kept else p.backup)
-        verdict = judged(disks)
-        assert verdict.clean, verdict
-        assert disks.stat().errors == 0
+            _decided(p)
+        _intact(disks)
         if how == "host":
             stage.lab.cut(p.primary)
+
+
+@pytest.mark.parametrize(("point", "how"), _points(BACKUP))
+def test_the_backup_dies_at_a_place_of_an_epoch(stage: Stage, point: str, how: str) -> None:
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    command = f"ssh {guest.other} REMUS_HA_KILLPOINT={point}:20:{how} remus-ha receive"
+    with Protection(stage, guest, "-s", "", receiver=command) as p:
+        if how == "host":
+            p.wait_alone()
+        else:
+            _decided(p)
+        _intact(disks)
+        if how == "host":
+            stage.lab.cut(p.backup)
+
+
+def _decided(p: Protection) -> None:
+    """A process died, no host did: one of the two copies is the guest in the end."""
+    ends = p.log_primary.wait(ENDS, 90), p.log_backup.wait(ENDS, 90)
+    kept = ends[0].endswith("alone") and ends[1].endswith("destroyed")
+    assert kept or ends[1].endswith("alive"), ends
+    p.stage.moved(p.guest, p.primary if kept else p.backup)
+
+
+def _intact(disks: DiskControl) -> None:
+    verdict = judged(disks)
+    assert verdict.clean, verdict
+    assert disks.stat().errors == 0
 
 
 def _nbdkit(host: Host, signal: str) -> None:

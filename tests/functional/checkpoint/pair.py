@@ -26,7 +26,6 @@ import pytest
 from remus_ha import rundir
 from remus_ha.caretaker import CareLink
 from remus_ha.checkpoint import process as primary_process
-from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.process import Primary
 from remus_ha.checkpoint.session import Session, SessionDisk
 from remus_ha.control_socket import NotRunning, ask
@@ -38,6 +37,7 @@ from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.errors import CommandFailed, NotEnoughMemory
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.kept import Kept
+from remus_ha.killpoint import KillPoint
 from remus_ha.receive import process as backup_process
 from remus_ha.receive import replica as replica_module
 from remus_ha.receive.__main__ import await_primary
@@ -304,6 +304,7 @@ class Pair:
                 asker=Asker(witness, 1.0),
                 kept=kept,
                 link=link,
+                killpoint=KillPoint(),
             )
             return self.backup_process.receive(
                 *await_primary(

@@ -10,12 +10,12 @@ import pytest
 
 from remus_ha.checkpoint import outflow as outflow_module
 from remus_ha.checkpoint.epochs import Epochs, Sample, Timing, Trouble
-from remus_ha.checkpoint.killpoint import KillPoint
 from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.core.pacing import Pace
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.errors import SaveFailed
 from remus_ha.hypervisor.xen.helper import SaveHelper
+from remus_ha.killpoint import KillPoint
 from remus_ha.loop import Loop
 from tests.functional.checkpoint.guest import Buffer, Guest, Story
 from tests.functional.hypervisor.fake_helper import install

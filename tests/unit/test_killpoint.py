@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remus_ha.checkpoint.killpoint import POINTS, BadKillPoint, KillPoint
+from remus_ha.killpoint import POINTS, PRIMARY, BadKillPoint, KillPoint
 
 VARIABLE = "REMUS_HA_KILLPOINT"
 
 
-def test_the_points_are_those_of_the_classic_script() -> None:
-    assert POINTS == ("s", "s2", "r", "r2", "c", "c2")
+def test_the_primarys_points_are_those_of_the_classic_script() -> None:
+    assert PRIMARY == ("s", "s2", "r", "r2", "c", "c2")
 
 
 def test_without_the_variable_nothing_happens() -> None:
@@ -49,7 +49,7 @@ def test_any_text_is_a_kill_point_or_refused(value: str) -> None:
 def test_the_process_dies_at_its_point_after_so_many_passes(passes: int, printed: str) -> None:
     program = (
         "import os\n"
-        "from remus_ha.checkpoint.killpoint import KillPoint\n"
+        "from remus_ha.killpoint import KillPoint\n"
         "point = KillPoint.from_environment(os.environ)\n"
         "for n in range(5):\n"
         "    point.at('s')\n"

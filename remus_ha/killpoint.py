@@ -1,9 +1,12 @@
 """Kill points: die at a chosen place of a chosen epoch, as the classic script's test commands.
 
-Set by ``REMUS_HA_KILLPOINT=POINT:EPOCHS:HOW`` in the environment of the real process. POINT is s,
-s2 (before and after postsuspend), r, r2 (preresume), c, c2 (commit); EPOCHS is how often the
-point is passed first; HOW is ``process`` (SIGKILL of this process) or ``host`` (the host goes
-off at once, like a power cut).
+Set by ``REMUS_HA_KILLPOINT=POINT:EPOCHS:HOW`` in the environment of the real process. EPOCHS is how
+often the point is passed first; HOW is ``process`` (SIGKILL of this process) or ``host`` (the host
+goes off at once, like a power cut).
+
+POINT on the primary: s, s2 (before and after postsuspend), r, r2 (preresume), c, c2 (commit). On
+the backup: close (the disks' epoch is about to end), seal (memory and disks have arrived, nothing
+is real yet), disks (memory has its epoch, no disk has), ack (all have, nobody was told).
 """
 
 import os
@@ -13,14 +16,19 @@ from pathlib import Path
 
 from remus_ha.exceptions import RemusError
 
-POINTS = ("s", "s2", "r", "r2", "c", "c2")
+PRIMARY = ("s", "s2", "r", "r2", "c", "c2")
+BACKUP = ("close", "seal", "disks", "ack")
+POINTS = PRIMARY + BACKUP
 _SYSRQ = Path("/proc/sysrq-trigger")
 
 
 class BadKillPoint(RemusError):
     code = "PROTECT-001"
     cause = "'{value}' is not a kill point"
-    remedy = "Use POINT:EPOCHS:HOW, with POINT one of s s2 r r2 c c2 and HOW process or host."
+    remedy = (
+        "Use POINT:EPOCHS:HOW, with HOW process or host, and POINT one of s s2 r r2 c c2 on the"
+        " primary, close seal disks ack on the backup."
+    )
 
 
 class KillPoint:
@@ -42,7 +50,7 @@ class KillPoint:
         return cls(point, int(passes), how)
 
     def at(self, point: str) -> None:
-        """Called by the epoch loop at every point."""
+        """Called by whoever passes a point."""
         if point != self._point:
             return
         if self._passes > 0:
