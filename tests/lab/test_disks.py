@@ -18,7 +18,7 @@ DISKS = 2
 # As fast as it goes they take all of an emulated host, and the first copy takes minutes.
 KIB_S_AT_FIRST, KIB_S = 128, 1024
 ROUNDS = 20
-GATE_ROUNDS = 2
+GATE_ROUNDS = 3
 DRIVERS = ("tapdisk", "qemu")
 ENGINE = "/usr/lib/python3/dist-packages/remus_ha/disk/store"
 

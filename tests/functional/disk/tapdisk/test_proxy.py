@@ -154,6 +154,27 @@ def test_the_copy_says_how_far_it_is(backup: Backup, tmp_path: Path) -> None:
     proxy.end()
 
 
+def test_an_interrupted_copy_is_resumed(tmp_path: Path) -> None:
+    first = Backup(tmp_path)
+    proxy = Proxy(tmp_path, first, rate=16 << 20)
+    proxy.orders.order("sync")
+    while proxy.orders.said("progress")["sent"] < SIZE // 2:
+        pass
+    first.end()
+    proxy.orders.said("lost")
+    proxy.end()
+    proxy.nbd.unlink()
+    second = Backup(tmp_path, image=first.image.read_bytes())
+    again = Proxy(tmp_path, second)
+    try:
+        again.sync()
+        assert 0 < again.orders.status()["sent_octets"] <= SIZE // 2
+        assert second.image.read_bytes() == again.image.read_bytes()
+    finally:
+        again.end()
+        second.end()
+
+
 def test_what_is_written_after_the_mark_is_not_in_the_epoch(
     proxy: Proxy, store: Orders, backup: Backup
 ) -> None:
