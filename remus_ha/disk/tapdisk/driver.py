@@ -156,12 +156,15 @@ class TapdiskDisks(QemuWorker):
                 raise ReplicationLost(vdev=vdev, detail=told["error"]["cause"])
 
     async def _take_off(self, monitor: Monitor) -> None:
-        for disk in self._disks:
-            try:
-                await self._take_one_off(monitor, disk)
-            except (DiskError, OSError) as e:
-                self._log(f"{disk.vdev} could not be moved back to its image: {e}")
-                self._leave(disk.vdev)
+        """All at once: what a dead server has left waiting shall not wait for the other disks."""
+        await asyncio.gather(*(self._try_take_off(monitor, disk) for disk in self._disks))
+
+    async def _try_take_off(self, monitor: Monitor, disk: Mirrored) -> None:
+        try:
+            await self._take_one_off(monitor, disk)
+        except (DiskError, OSError) as e:
+            self._log(f"{disk.vdev} could not be moved back to its image: {e}")
+            self._leave(disk.vdev)
 
     async def _take_one_off(self, monitor: Monitor, disk: Mirrored) -> None:
         """Raises DiskError, OSError; the guest goes on on the block server then."""
@@ -170,7 +173,7 @@ class TapdiskDisks(QemuWorker):
         if server is None:
             server = self._servers[disk.vdev] = Server(self._setup(disk, image), self._files(disk))
             server.find()
-        server.order("free")
+        await server.free()
         if await attach.has_server(monitor, disk.vdev):
             await self._move_back(server, attach.move_back(monitor, disk, image, self._log))
         await server.end()
@@ -185,18 +188,17 @@ class TapdiskDisks(QemuWorker):
         return Image(Path(setup.path), setup.direct)
 
     async def _move_back(self, server: Server, move: Coroutine[Any, Any, None]) -> None:
-        """See to it that a server lives: QEMU's requests to a dead one would wait, and so would
+        """See to it that somebody serves: QEMU's requests to a dead server would wait, and so would
 
         the move. Raises DiskError, OSError.
         """
         moving = asyncio.create_task(move)
         try:
             while not moving.done():
-                link = server.link or server.start()
-                over = asyncio.create_task(link.over())
+                if not server.lives:
+                    server.stand_in()
+                over = asyncio.create_task(server.over())
                 await asyncio.wait((moving, over), return_when=asyncio.FIRST_COMPLETED)
-                if over.done() and not moving.done():
-                    server.start()
                 over.cancel()
         except (DiskError, OSError):
             moving.cancel()

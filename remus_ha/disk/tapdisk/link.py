@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import socket
+import struct
 import subprocess
 from collections.abc import AsyncIterator
 from typing import Any
 
+from remus_ha.disk import plugin
 from remus_ha.disk.tapdisk import launch
 from remus_ha.disk.tapdisk.errors import ServerDidNotStart, ServerGone
 from remus_ha.disk.tapdisk.launch import Setup
@@ -15,6 +19,8 @@ from remus_ha.disk.tapdisk.names import Files
 
 _CHUNK = 65536
 _END_S = 5.0
+_FREE_S = 1.5  # a server that cannot answer by then stands in the guest's way
+_UCRED = struct.Struct("iII")  # unix(7)
 
 
 class Link:
@@ -52,6 +58,19 @@ class Link:
             for line in lines:
                 yield json.loads(line)
 
+    async def freed(self) -> None:
+        """Until it says so, or is gone."""
+        with contextlib.suppress(ServerGone):
+            async for told in self.said():
+                if told["said"] == "freed":
+                    return
+
+    def kill(self) -> None:
+        """End the process at the other end, whatever it does."""
+        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(_UCRED.unpack(raw)[0], signal.SIGKILL)
+
     async def over(self) -> None:
         """Until it is gone."""
         with contextlib.suppress(ServerGone):
@@ -66,8 +85,8 @@ class Link:
 class Server:
     """One disk's block server: started, or found where an earlier process has left it.
 
-    Started by this process it can be started again on the same listening socket: a QEMU that lost
-    a server connects again at once, and waits in between.
+    A QEMU that has lost it connects again at once to the same listening socket, and waits there.
+    Where its disk is only to be moved back, ``stand_in`` is there sooner than another block server.
     """
 
     def __init__(self, setup: Setup, files: Files) -> None:
@@ -83,12 +102,8 @@ class Server:
         return self.link is not None
 
     def start(self) -> Link:
-        """Also where one has ended. Raises ServerDidNotStart, ServerRefused, ServerGone."""
-        self._reap()
-        if self.link is not None:
-            self.link.close()
-        if self._listener is None:
-            self._listener = self._listen()
+        """Raises ServerDidNotStart, ServerRefused, ServerGone."""
+        self._listener = self._listen()
         starting = launch.begin(self._setup, self._files.setup, self._listener, self._files.log)
         starting.wait()
         self._process = starting.process
@@ -109,10 +124,45 @@ class Server:
             raise ServerDidNotStart(disk=files.vdev, detail=e, log=files.log) from e
         return listener
 
+    def stand_in(self) -> None:
+        """In place of a block server that has ended: the image alone. Raises ServerDidNotStart."""
+        if self._listener is None:
+            self._listener = self._listen()
+        words = ["--foreground", "--filter=exitlast", "file", self._setup.path]
+        try:
+            self._process = plugin.nbdkit(self._listener, words)
+        except OSError as e:
+            raise ServerDidNotStart(disk=self._files.vdev, detail=e, log=self._files.log) from e
+
+    @property
+    def lives(self) -> bool:
+        """Whether somebody serves, as far as this object has noticed."""
+        return self.link is not None or (self._process is not None and self._process.poll() is None)
+
+    async def over(self) -> None:
+        """Until whoever serves has ended; then ``lives`` is false."""
+        if self.link is not None:
+            await self.link.over()
+            self.link.close()
+            self.link = None
+        if self._process is not None:
+            await _ended(self._process)
+            self._process = None
+
     def order(self, verb: str, n: int = -1) -> None:
         """Nobody may be there."""
         if self.link is not None:
             self.link.order(verb, n)
+
+    async def free(self) -> None:
+        """From now on the guest waits for its image alone; a server that hangs is ended."""
+        link = self.link
+        if link is not None:
+            link.order("free")
+            try:
+                await asyncio.wait_for(link.freed(), _FREE_S)
+            except TimeoutError:
+                link.kill()
 
     async def end(self) -> None:
         """Nothing of the guest's goes through it any more. Idempotent."""
@@ -131,6 +181,7 @@ class Server:
             self._listener.close()
 
     def _reap(self) -> None:
+        """One that serves nobody ends by itself."""
         process, self._process = self._process, None
         if process is not None:
             try:
@@ -138,3 +189,16 @@ class Server:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+async def _ended(process: "subprocess.Popen[bytes]") -> None:
+    """Until it has ended; it is reaped then."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    fd = os.pidfd_open(process.pid)
+    loop.add_reader(fd, ended.set)
+    try:
+        await ended.wait()
+        process.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)

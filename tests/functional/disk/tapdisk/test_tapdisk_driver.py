@@ -94,9 +94,10 @@ class Session:
         self.driver.free()
         return reach(self.driver, Stage.FREE)
 
-    def server_pid(self) -> int:
-        """Of the block server."""
-        wanted = f"setup={self.directory / 'xvda.json'}".encode()
+    def server_pid(self, *, stand_in: bool = False) -> int:
+        """Of the block server, or of what stands in for it."""
+        setup = f"setup={self.directory / 'xvda.json'}"
+        wanted = f"file\0{self.guest.image}\0".encode() if stand_in else setup.encode()
         for process in Path("/proc").iterdir():
             try:
                 if process.name.isdigit() and wanted in (process / "cmdline").read_bytes():
@@ -131,6 +132,7 @@ def session(guest: Guest, backup: Backup) -> Iterator[Session]:
     made.free()
     made.driver.close()
     assert made.server_pid() == 0
+    assert made.server_pid(stand_in=True) == 0
 
 
 def test_no_write_is_lost_or_done_twice_under_load(
@@ -396,6 +398,25 @@ def test_a_block_server_that_dies_is_replaced_and_the_guest_sees_nothing(
     writers.wait(100)
     os.kill(session.server_pid(), signal.SIGKILL)
     assert isinstance(reach(session.driver, Stage.FREE), ServerGone)
+    writers.wait(100)
+    writers.stop()
+    writers.check(guest.image)
+    assert guest.leftovers() == [FILE]
+
+
+def test_a_block_server_that_hangs_is_ended_and_the_guest_sees_nothing(
+    guest: Guest, backup: Backup, session: Session
+) -> None:
+    writers = Writers(guest.nbd)
+    session.begin()
+    writers.wait(100)
+    pid = session.server_pid()
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+    session.driver.end_epoch(0)
+    session.pump_for(0.5)
+    assert not session.driver.may_go_on(0)
+    session.free()
     writers.wait(100)
     writers.stop()
     writers.check(guest.image)
