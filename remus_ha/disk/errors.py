@@ -79,7 +79,7 @@ class TargetNewer(DiskError):
 
 
 class LineageUnwritable(DiskError):
-    code = "DISK-040"
+    code = "DISK-047"
     cause = "it cannot be written down beside {path} whose disk that is: {detail}"
     remedy = "Make the image's directory writable for root, with a few KiB of free space."
 
