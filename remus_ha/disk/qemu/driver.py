@@ -12,9 +12,9 @@ from remus_ha.disk.base import Mirrored, Progress, Stage, Stores
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu import mirror, names
 from remus_ha.disk.qemu.errors import MirrorLost
-from remus_ha.disk.qemu.mirror import Quiesce
 from remus_ha.disk.qemu.monitor import Monitor
 from remus_ha.disk.qemu.relay import Relay
+from remus_ha.disk.qemu.rest import Quiesce
 from remus_ha.disk.qemu.worker import QemuWorker
 
 _LOOK_S = 1.0  # between two looks at how far the synchronisation is

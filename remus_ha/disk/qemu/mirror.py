@@ -10,23 +10,18 @@ store that does not answer, and they complete. A cancel without it makes QEMU it
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from remus_ha.disk.base import Mirrored
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu import names
-from remus_ha.disk.qemu.errors import QemuBusy
 from remus_ha.disk.qemu.monitor import Monitor
+from remus_ha.disk.qemu.rest import Quiesce, rest
 
 # What is being copied holds up the writes to it: little at a time.
 _BUFFER = 1 << 20
-_LOOKS = 200
-_STILL = 3
 _FREE_S = 20.0
-
-Quiesce = Callable[[], AbstractContextManager[None]]
 
 
 async def attach(
@@ -50,7 +45,7 @@ async def attach(
             server={"type": "unix", "path": str(sockets[disk.vdev])},
         )
     with quiesce():
-        await _rest(monitor, domid)
+        await rest(monitor, domid)
         for disk in disks:
             await _start(monitor, disk, rate)
 
@@ -69,26 +64,6 @@ async def _start(monitor: Monitor, disk: Mirrored, rate: int) -> None:
         speed=rate,
         buf_size=_BUFFER,
     )
-
-
-async def _rest(monitor: Monitor, domid: int) -> None:
-    """Until nothing that the paused guest asked for is on its way in QEMU. Raises QemuBusy."""
-    await monitor.do("stop")  # waits for all requests that QEMU knows of
-    await monitor.do("cont")
-    last, same = None, 0
-    for _ in range(_LOOKS):  # each look is a round of QEMU's main loop, which takes new ones in
-        now = await _counts(monitor)
-        same = same + 1 if now == last else 0
-        last = now
-        if same == _STILL:
-            return
-    raise QemuBusy(domid=domid)
-
-
-async def _counts(monitor: Monitor) -> list[tuple[int, ...]]:
-    keys = ("rd_operations", "wr_operations", "flush_operations", "unmap_operations")
-    found = await monitor.do("query-blockstats")
-    return [tuple(device["stats"].get(key, 0) for key in keys) for device in found]
 
 
 async def free(monitor: Monitor, vdevs: Sequence[str], log: Callable[[str], None]) -> None:

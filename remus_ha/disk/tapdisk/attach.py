@@ -9,7 +9,6 @@ and the disk can only be moved back once there is one.
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,56 +58,72 @@ async def _nodes(monitor: Monitor) -> list[dict[str, Any]]:
     return found
 
 
-async def has_server(monitor: Monitor, vdev: str) -> bool:
-    """Whether the disk lies, or may lie, on a block server. Raises QemuRefused."""
-    return names.server(vdev) in {node["node-name"] for node in await _nodes(monitor)}
+async def is_ours(monitor: Monitor, vdev: str) -> bool:
+    """Whether something of ours is there, so that the disk may lie on a block server.
+
+    Raises QemuRefused.
+    """
+    return names.server(vdev) in await _names(monitor) or names.keep(vdev) in await _kept(monitor)
 
 
-async def move_to_server(monitor: Monitor, disk: Mirrored, socket: Path) -> None:
-    """Raises QemuRefused; ``has_server`` tells then whether anything has to be undone."""
+async def move_to_server(monitor: Monitor, disk: Mirrored, files: names.Files) -> None:
+    """Raises DiskError; ``is_ours`` tells then whether anything has to be undone."""
+    await _keep(monitor, disk, files.keep)
     server = names.server(disk.vdev)
     await monitor.do(
         "blockdev-add",
         driver="nbd",
         node_name=server,
-        server={"type": "unix", "path": str(socket)},
+        server={"type": "unix", "path": str(files.nbd)},
         reconnect_delay=_RECONNECT_S,
         discard="unmap",
     )
     await _reopen(monitor, disk.node, server)
-    with contextlib.suppress(DiskError):  # there is one only where it was moved back before
-        await monitor.do("blockdev-del", node_name=names.file(disk.vdev))
+
+
+async def _keep(monitor: Monitor, disk: Mirrored, socket: Path) -> None:
+    """Let the image's node have another user for as long as the disk is not on it: an export.
+
+    A node that goes away in an exchange makes QEMU 7.2 abort, if it belongs to a device's thread
+    and is not done with its last flush. And so it can be put back as it was.
+    """
+    image = await _image_node(monitor, disk, (await image_of(monitor, disk)).path)
+    with contextlib.suppress(DiskError):  # another disk's has started it
+        await monitor.do("nbd-server-start", addr={"type": "unix", "data": {"path": str(socket)}})
+    name = names.keep(disk.vdev)
+    await monitor.do("block-export-add", type="nbd", id=name, name=name, node_name=image)
 
 
 async def move_back(
-    monitor: Monitor, disk: Mirrored, image: Image, log: Callable[[str], None]
+    monitor: Monitor, disk: Mirrored, path: Path, log: Callable[[str], None]
 ) -> None:
-    """As it was before, as libxl wants its disks opened. Raises QemuRefused."""
-    file = names.file(disk.vdev)
-    if file not in {node["node-name"] for node in await _nodes(monitor)}:
-        await _add_file(monitor, file, image)
-    await _reopen(monitor, disk.node, file)
+    """As it was before. Raises DiskError."""
+    await _reopen(monitor, disk.node, await _image_node(monitor, disk, path))
     try:
-        await monitor.do("blockdev-del", node_name=names.server(disk.vdev))
+        if names.server(disk.vdev) in await _names(monitor):
+            await monitor.do("blockdev-del", node_name=names.server(disk.vdev))
+        if names.keep(disk.vdev) in await _kept(monitor):
+            await monitor.do("block-export-del", id=names.keep(disk.vdev), mode="hard")
+        if not await _kept(monitor):
+            await monitor.do("nbd-server-stop")
     except DiskError as e:
         log(str(e))
 
 
-async def _add_file(monitor: Monitor, name: str, image: Image) -> None:
-    device = stat.S_ISBLK(image.path.stat().st_mode)
-    past_cache: dict[str, Any] = {}
-    if image.direct:
-        past_cache = {"cache": {"direct": True}, "aio": "native"}
-    await monitor.do(
-        "blockdev-add",
-        driver="host_device" if device else "file",
-        node_name=name,
-        filename=str(image.path),
-        locking="off",
-        discard="unmap",
-        deadline_s=_REOPEN_S,
-        **past_cache,
-    )
+async def _names(monitor: Monitor) -> set[str]:
+    return {node["node-name"] for node in await _nodes(monitor)}
+
+
+async def _kept(monitor: Monitor) -> set[str]:
+    return {export["id"] for export in await monitor.do("query-block-exports")}
+
+
+async def _image_node(monitor: Monitor, disk: Mirrored, path: Path) -> str:
+    """The name of the node that is the disk's image. Raises NoSuchNode."""
+    for node in await _nodes(monitor):
+        if node["drv"] in _IMAGES and node["file"] == str(path):
+            return str(node["node-name"])
+    raise NoSuchNode(node=disk.node)
 
 
 async def _reopen(monitor: Monitor, node: str, below: str) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from remus_ha.disk.base import Mirrored, Progress, Stage, Stores
 from remus_ha.disk.errors import DiskError
-from remus_ha.disk.qemu.mirror import Quiesce
 from remus_ha.disk.qemu.monitor import Monitor
+from remus_ha.disk.qemu.rest import Quiesce
 from remus_ha.disk.qemu.worker import QemuWorker
 from remus_ha.disk.tapdisk import attach
 from remus_ha.disk.tapdisk.attach import Image
@@ -93,7 +93,9 @@ class TapdiskDisks(QemuWorker):
     # --- the thread's side
 
     async def _replicate(self, monitor: Monitor) -> None:
-        links = {disk.vdev: await self._attach(monitor, disk) for disk in self._disks}
+        links = {disk.vdev: await self._serve(monitor, disk) for disk in self._disks}
+        for disk in self._disks:
+            await attach.move_to_server(monitor, disk, self._files(disk))
         self._tell(Stage.SYNCING)
         self._order_all("sync")
         listening = [asyncio.create_task(self._listen(vdev, link)) for vdev, link in links.items()]
@@ -103,13 +105,12 @@ class TapdiskDisks(QemuWorker):
             for task in listening:
                 task.cancel()
 
-    async def _attach(self, monitor: Monitor, disk: Mirrored) -> Link:
+    async def _serve(self, monitor: Monitor, disk: Mirrored) -> Link:
         """Raises DiskError."""
-        image, files = await attach.image_of(monitor, disk), self._files(disk)
-        server = self._servers[disk.vdev] = Server(self._setup(disk, image), files)
-        link = server.start()
-        await attach.move_to_server(monitor, disk, files.nbd)
-        return link
+        image = await attach.image_of(monitor, disk)
+        server = Server(self._setup(disk, image), self._files(disk))
+        self._servers[disk.vdev] = server
+        return server.start()
 
     def _files(self, disk: Mirrored) -> Files:
         return Files(self._directory, disk.vdev)
@@ -174,8 +175,8 @@ class TapdiskDisks(QemuWorker):
             server = self._servers[disk.vdev] = Server(self._setup(disk, image), self._files(disk))
             server.find()
         await server.free()
-        if await attach.has_server(monitor, disk.vdev):
-            await self._move_back(server, attach.move_back(monitor, disk, image, self._log))
+        if await attach.is_ours(monitor, disk.vdev):
+            await self._move_back(server, attach.move_back(monitor, disk, image.path, self._log))
         await server.end()
         del self._servers[disk.vdev]
 

@@ -14,9 +14,9 @@ def server(vdev: str) -> str:
     return f"{PREFIX}tap-{vdev}"
 
 
-def file(vdev: str) -> str:
-    """The node of the disk's own image, where the disk was moved back to it."""
-    return f"{PREFIX}file-{vdev}"
+def keep(vdev: str) -> str:
+    """The export that keeps the image's node while the disk is not on it."""
+    return f"{PREFIX}keep-{vdev}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,11 @@ class Files:
     def nbd(self) -> Path:
         """Where QEMU connects."""
         return self.directory / f"{self.vdev}.nbd"
+
+    @property
+    def keep(self) -> Path:
+        """Where QEMU would serve what it keeps; nobody connects."""
+        return self.directory / "keep.nbd"
 
     @property
     def orders(self) -> Path:

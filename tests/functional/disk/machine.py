@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,11 +66,15 @@ class Guest:
             )
         self.own = own
         self.paused = 0
+        self.running = threading.Event()
+        self.running.set()
 
     @contextmanager
     def quiesce(self) -> Iterator[None]:
         self.paused += 1
+        self.running.clear()
         yield
+        self.running.set()
         self.paused += 100
 
     def nodes(self) -> dict[str, bool]:
@@ -82,7 +87,7 @@ class Guest:
         with Qmp(self.own) as monitor:
             jobs = monitor.execute("query-block-jobs")
         found = [*self.nodes(), *(job["device"] for job in jobs)]
-        return [name for name in found if name.startswith("remus-")]
+        return sorted(name for name in found if name.startswith("remus-"))
 
     def end(self) -> None:
         """Idempotent."""

@@ -72,7 +72,18 @@ class Writers:
     that was begun, are known at any time. Now and then a block is read back, or zeroed (number 0).
     """
 
-    def __init__(self, nbd: Path, *, blocks: int = 2048, threads: int = 4) -> None:
+    def __init__(
+        self,
+        nbd: Path,
+        *,
+        blocks: int = 2048,
+        threads: int = 4,
+        running: threading.Event | None = None,
+    ) -> None:
+        """``running``: cleared while the guest is paused."""
+        self._running = running or threading.Event()
+        if running is None:
+            self._running.set()
         self.begun = [-1] * blocks
         self.done = [-1] * blocks
         self.errors: list[BaseException] = []
@@ -90,6 +101,7 @@ class Writers:
         try:
             client = Nbd(nbd)
             while self._going:
+                self._running.wait()
                 self._one(client, chance, chance.randrange(first, len(self.done), step))
             client.close()
         except (OSError, AssertionError) as e:

@@ -23,7 +23,6 @@ from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Order
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block, number_in
 
 LIMIT = 8 << 20
-FILE = "remus-file-xvda"
 
 
 class Session:
@@ -135,11 +134,15 @@ def session(guest: Guest, backup: Backup) -> Iterator[Session]:
     assert made.server_pid(stand_in=True) == 0
 
 
+def writing(guest: Guest, *, blocks: int = 2048, threads: int = 4) -> Writers:
+    return Writers(guest.nbd, blocks=blocks, threads=threads, running=guest.running)
+
+
 def test_no_write_is_lost_or_done_twice_under_load(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
     """Attached, copied, closed in epochs and detached while several threads write."""
-    writers = Writers(guest.nbd, blocks=2048)
+    writers = writing(guest, blocks=2048)
     writers.wait(100)
     session.begin()
     assert guest.paused == 0
@@ -150,13 +153,32 @@ def test_no_write_is_lost_or_done_twice_under_load(
     writers.wait(100)
     writers.stop()
     writers.check(guest.image)
-    assert guest.leftovers() == [FILE]
+    assert guest.leftovers() == []
+
+
+def test_a_disk_is_moved_to_and_fro_under_load_again_and_again(
+    guest: Guest, tmp_path: Path
+) -> None:
+    writers = writing(guest, threads=8)
+    for n in range(4):
+        place = tmp_path / str(n)
+        place.mkdir()
+        backup = Backup(place)
+        session = Session(guest, backup)
+        session.begin()
+        writers.wait(50)
+        assert session.free() is None
+        session.driver.close()
+        backup.end()
+        writers.wait(50)
+    writers.stop()
+    writers.check(guest.image)
 
 
 def test_both_sides_are_identical_after_a_last_epoch(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
-    writers = Writers(guest.nbd, blocks=SIZE // BLOCK)
+    writers = writing(guest, blocks=SIZE // BLOCK)
     session.begin()
     for n in range(3):
         writers.wait(200)
@@ -222,7 +244,7 @@ def test_what_is_written_while_images_are_compared_is_there_afterwards(
         differing(guest, backup, set(range(0, SIZE // digests.BLOCK, 3)))
         old = backup.image.read_bytes()
         session = Session(guest, backup)
-        writers = Writers(guest.nbd, blocks=2048)
+        writers = writing(guest, blocks=2048)
         writers.wait(50)
         client = Nbd(guest.nbd)
         stop = threading.Event()
@@ -231,6 +253,7 @@ def test_what_is_written_while_images_are_compared_is_there_afterwards(
             """Behind the writers' blocks: A, B, A, and in the end what the backup had."""
             place = SIZE // 2
             while not stop.is_set():
+                guest.running.wait()
                 client.write(place, os.urandom(BLOCK))
                 client.write(place, old[place : place + BLOCK])
                 place = SIZE // 2 + (place + digests.BLOCK - SIZE // 2) % (SIZE // 2)
@@ -261,7 +284,7 @@ def test_an_epoch_has_what_was_complete_at_its_end_and_nothing_later(
 ) -> None:
     """For the driver nothing stands still: its mark alone separates what is before and after."""
     blocks = 256
-    writers = Writers(guest.nbd, blocks=blocks)
+    writers = writing(guest, blocks=blocks)
     session.begin()
     for n in range(5):
         writers.wait(150)
@@ -304,10 +327,11 @@ def test_the_guest_goes_on_before_its_writes_have_arrived(
 
 
 def test_freeing_leaves_the_disk_as_it_was(guest: Guest, session: Session) -> None:
+    before = guest.nodes()
     session.begin()
     assert session.server_pid()
     assert session.free() is None
-    assert guest.leftovers() == [FILE]
+    assert guest.nodes() == before
     assert session.server_pid() == 0
     Nbd(guest.nbd).write(0, block(1))
     assert guest.image.read_bytes()[:BLOCK] == block(1)
@@ -330,13 +354,15 @@ def test_a_disk_that_was_free_is_protected_again(
     again.free()
     again.driver.close()
     other.end()
-    assert guest.leftovers() == [FILE]
+    assert guest.leftovers() == []
 
 
 def test_a_disk_past_the_page_cache_stays_one(tmp_path: Path) -> None:
     guest, backup = Guest(tmp_path, direct=True), Backup(tmp_path)
-    writers = Writers(guest.nbd, blocks=256)
+    writers = writing(guest, blocks=256)
     writers.wait(50)
+    before = guest.nodes()
+    assert True in before.values()
     session = Session(guest, backup)
     session.begin()
     writers.wait(100)
@@ -345,7 +371,7 @@ def test_a_disk_past_the_page_cache_stays_one(tmp_path: Path) -> None:
     session.driver.close()
     writers.wait(100)
     writers.stop()
-    assert guest.nodes()[FILE] is True
+    assert guest.nodes() == before
     writers.check(guest.image)
     guest.end()
     backup.end()
@@ -373,13 +399,13 @@ def test_a_store_that_hangs_costs_nothing_until_the_queue_is_full(
     assert time.monotonic() - began < 2
     assert reach(session.driver, Stage.FREE) is None
     assert client.read(LIMIT, 4096) == b"\1" * 4096
-    assert guest.leftovers() == [FILE]
+    assert guest.leftovers() == []
 
 
 def test_a_store_that_dies_is_told_and_the_guest_writes_on(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
-    writers = Writers(guest.nbd)
+    writers = writing(guest)
     session.begin()
     backup.signal(signal.SIGKILL)
     assert isinstance(reach(session.driver, Stage.FREE), ReplicationLost)
@@ -387,13 +413,13 @@ def test_a_store_that_dies_is_told_and_the_guest_writes_on(
     writers.wait(100)
     writers.stop()
     writers.check(guest.image)
-    assert guest.leftovers() == [FILE]
+    assert guest.leftovers() == []
 
 
 def test_a_block_server_that_dies_is_replaced_and_the_guest_sees_nothing(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
-    writers = Writers(guest.nbd)
+    writers = writing(guest)
     session.begin()
     writers.wait(100)
     os.kill(session.server_pid(), signal.SIGKILL)
@@ -401,13 +427,13 @@ def test_a_block_server_that_dies_is_replaced_and_the_guest_sees_nothing(
     writers.wait(100)
     writers.stop()
     writers.check(guest.image)
-    assert guest.leftovers() == [FILE]
+    assert guest.leftovers() == []
 
 
 def test_a_block_server_that_hangs_is_ended_and_the_guest_sees_nothing(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
-    writers = Writers(guest.nbd)
+    writers = writing(guest)
     session.begin()
     writers.wait(100)
     pid = session.server_pid()
@@ -420,7 +446,7 @@ def test_a_block_server_that_hangs_is_ended_and_the_guest_sees_nothing(
     writers.wait(100)
     writers.stop()
     writers.check(guest.image)
-    assert guest.leftovers() == [FILE]
+    assert guest.leftovers() == []
 
 
 def test_nobody_vouches_for_an_epoch_after_a_loss(
@@ -452,14 +478,14 @@ def test_what_a_dead_process_left_is_taken_off(
     guest: Guest, backup: Backup, server_dies: bool
 ) -> None:
     leave_behind(guest, backup, server_dies=server_dies)
-    writers = Writers(guest.nbd)
+    writers = writing(guest)
     if not server_dies:
         writers.wait(50)  # nobody is there, and nobody is missed
     second = Session(guest, backup)
     assert second.free() is None
     second.driver.close()
     assert second.said == []
-    assert guest.leftovers() == [FILE]
+    assert guest.leftovers() == []
     assert second.server_pid() == 0
     writers.wait(100)
     writers.stop()
