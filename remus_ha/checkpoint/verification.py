@@ -14,8 +14,9 @@ request *on its way* at the suspend is writing, which one side has got and the o
   request is on its way for so long. (One may be where the backup's journal is full; the backup
   then answers nothing, and it is no look.)
 * A sector that differs in ``LOOKS`` looks, over ``SETTLE_S`` at least, is a mismatch as well if one
-  side has never changed: the other one's writes do not arrive. If both change, each look met another
-  write on its way; it is **unsettled**, which is neither in order nor a mismatch, and is told.
+  side has never changed: the other one's writes do not arrive. If both change, each look met
+  another write on its way; it is **unsettled**, which is neither in order nor a mismatch, and is
+  told.
 
 So a mismatch is never what the guest is just writing, and nothing counts as in order that was not
 equal at the end of an epoch. What a verification cannot see: a sector that came to differ after
@@ -114,6 +115,14 @@ class _Doubt:
         pieces = -(-look.length // look.grain)
         self.open: dict[int, _Sector | None] = dict.fromkeys(range(pieces))
 
+    def differs(self, piece: int, ours: bytes, theirs: bytes, now: float) -> _Sector:
+        sector = self.open[piece]
+        if sector is None:
+            sector = self.open[piece] = _Sector(ours, theirs, began=now, same_since=now)
+        else:
+            sector.differs_again(ours, theirs, now)
+        return sector
+
     def length_of(self, piece: int) -> int:
         return min(self.look.grain, self.look.length - piece * self.look.grain)
 
@@ -161,21 +170,18 @@ class Verification:
         doubt = self._doubts.popleft()
         tally = self.tallies[doubt.look.vdev]
         found: list[Range] = []
-        for piece, sector in tuple(doubt.open.items()):
-            pair = ours[piece], theirs[piece]
-            if sector is None:
-                sector = doubt.open[piece] = _Sector(*pair, began=now, same_since=now)
-            elif pair[0] != pair[1]:
-                sector.differs_again(*pair, now)
+        for piece in tuple(doubt.open):
             length = doubt.length_of(piece)
-            if pair[0] == pair[1]:
+            if ours[piece] == theirs[piece]:
                 tally.equal += length
-            elif sector.is_mismatch(now):
-                _add(found, Range(doubt.look.offset + piece * SECTOR, length))
-            elif sector.is_unsettled(now):
-                tally.unsettled += length
             else:
-                continue
+                sector = doubt.differs(piece, ours[piece], theirs[piece], now)
+                if sector.is_mismatch(now):
+                    _add(found, Range(doubt.look.offset + piece * SECTOR, length))
+                elif sector.is_unsettled(now):
+                    tally.unsettled += length
+                else:
+                    continue
             del doubt.open[piece]
         if doubt.open:
             self._doubts.append(doubt)

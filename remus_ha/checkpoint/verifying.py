@@ -1,10 +1,10 @@
 """Verifying the disks of a guest that runs and is protected (``remus-ha disk verify``).
 
-``verification`` says what is looked at and what it means; here it is done, one look an epoch at most.
-What the guest pays is a read of one piece out of this host's memory while it is suspended and its
-memory is copied; if that takes longer than ``READ_S`` the look is dropped, and tried again at the
-next epoch. All else is done between an acknowledgement and the next suspend. Nothing at all is done
-while nothing is verified.
+``verification`` says what is looked at and what that means; here it is done, at most one look an
+epoch. What the guest pays is a read of one piece out of this host's memory while it is suspended
+and its memory is copied; if that takes longer than ``READ_S`` the look is dropped, and tried again
+at the next epoch. All else is done between an acknowledgement and the next suspend. Nothing at all
+is done while nothing is verified.
 """
 
 import os

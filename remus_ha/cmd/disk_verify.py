@@ -23,9 +23,9 @@ def add_verb(verbs: Any) -> None:
     p = verbs.add_parser(
         "verify",
         help="compare a protected guest's disks with the backup's",
-        description="Run on the primary, while the guest runs and is protected. Every octet of every"
-        " replicated disk is compared as of the end of an epoch. Exit status: 0 all is the same, 1"
-        " something differs, 2 it could not be found out. Ctrl-C ends the verification.",
+        description="Run on the primary, while the guest runs and is protected. Every octet of"
+        " every replicated disk is compared as of the end of an epoch. Exit status: 0 all is the"
+        " same, 1 something differs, 2 it could not be found out. Ctrl-C ends the verification.",
     )
     p.add_argument("domain", metavar="GUEST", help="name or UUID of a protected guest")
     p.add_argument(

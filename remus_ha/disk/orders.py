@@ -1,7 +1,8 @@
 """A local socket that one process gives another its orders by, and is told of what happens.
 
-One JSON object a line each way, over a unix socket: ``{"do": VERB, "n": N}`` in, with a place of the
-disk where the verb needs one, ``{"said": WORD, ...}`` out. An order that cannot be carried out is answered ``failed`` with its error, and the verb.
+One JSON object a line each way, over a unix socket: ``{"do": VERB, "n": N}`` in, with a place of
+the disk where the verb needs one, ``{"said": WORD, ...}`` out. An order that cannot be carried out
+is answered ``failed`` with its error, and the verb.
 One client at a time; a new one replaces a dead one.
 """
 

@@ -6,8 +6,8 @@ The lines are those of ``remus_ha.disk.orders``; answers and news are::
     commit N   committed N
     cut        cut (severed: nothing is taken any more)
     finish     finished N (uncommitted epochs dropped, the rest in the image and synced)
-    hash N     hashed N: digests of the disk's place ``offset``, ``length`` as of the end of epoch N,
-               one for every ``grain`` octets. N is the epoch closed last, and not committed yet
+    hash N     hashed N: a digest for every ``grain`` of the ``length`` octets at ``offset``, as of
+               the end of epoch N, which is the one closed last and is not committed yet
     status     status, with the store's figures
     quit       the store lets go of the image and its process ends
 

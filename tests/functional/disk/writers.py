@@ -72,7 +72,16 @@ class Writers:
     that was begun, are known at any time. Now and then a block is read back, or zeroed (number 0).
     """
 
-    def __init__(self, nbd: Path, *, blocks: int = 2048, threads: int = 4) -> None:
+    def __init__(
+        self,
+        nbd: Path,
+        *,
+        blocks: int = 2048,
+        threads: int = 4,
+        gate: threading.Event | None = None,
+    ) -> None:
+        """``gate``: nothing is begun while it is not set."""
+        self._gate = gate
         self.begun = [-1] * blocks
         self.done = [-1] * blocks
         self.errors: list[BaseException] = []
@@ -98,6 +107,8 @@ class Writers:
                 self._written.notify_all()
 
     def _one(self, client: Nbd, chance: random.Random, place: int) -> None:
+        if self._gate is not None:
+            self._gate.wait()
         number = max(self.begun[place], 0) + 1
         self.begun[place] = number
         if chance.random() < 0.05:
