@@ -100,6 +100,7 @@ class Verifying:
         self._hash_there, self._log = hash_there, log
         self._work: _Work | None = None
         self._tallies: dict[str, Tally] = {}
+        self._bad: set[str] = set()  # disks with a mismatch, until a whole verification finds none
         self._error: RemusError | None = None
         self._hopeless = False
         self._began = self._ended = self._asked = 0.0
@@ -207,6 +208,8 @@ class Verifying:
             )
 
     def _tell(self, vdev: str, found: Sequence[Range]) -> None:
+        if found:
+            self._bad.add(vdev)
         told = len(self._tallies[vdev].differing) - len(found)
         for place in found[: max(0, SHOWN - told)]:
             self._log(
@@ -227,10 +230,19 @@ class Verifying:
             work.reader.end()
         self._error, self._ended = error, time.monotonic()
         bad = [vdev for vdev, tally in self._tallies.items() if tally.differing]
+        if self._complete:
+            self._bad = set(bad)
         result = f"they DIFFER: {', '.join(bad)}" if bad else "no mismatch was found"
         self._log(f"verifying the disks has ended{f' early ({error})' if error else ''}: {result}")
 
     # --- for people
+
+    @property
+    def _complete(self) -> bool:
+        """Whether the last verification has come to a verdict everywhere."""
+        settled = not any(tally.unsettled for tally in self._tallies.values())
+        over = self._work is None and self._error is None
+        return over and settled and not self._hopeless
 
     def asked(self) -> dict[str, Any]:
         """``status``, for whoever has begun it: the sign that somebody still wants to know."""
@@ -245,7 +257,8 @@ class Verifying:
         done = sum(tally.done for tally in self._tallies.values())
         return {
             "running": self._work is not None,
-            "complete": self._work is None and self._error is None and not self._hopeless,
+            "complete": self._complete,
+            "bad_disks": sorted(self._bad),
             "error": self._error.as_dict() if self._error else None,
             "octets": sum(tally.size for tally in self._tallies.values()),
             "done_octets": done,

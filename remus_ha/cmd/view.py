@@ -127,8 +127,8 @@ def line(status: dict[str, Any]) -> str:
 def _verification(status: dict[str, Any]) -> str:
     """What ``remus-ha disk verify`` has found, or is doing; empty where all is well."""
     known = status.get("verification") or {}
-    bad = [disk["vdev"] for disk in known.get("disks", ()) if disk["mismatched_octets"]]
-    text = f"  {', '.join(bad)} DIFFERS on the backup" if bad else ""
+    bad = ", ".join(known.get("bad_disks", ()))
+    text = f"  {bad} DIFFERS on the backup" if bad else ""
     if known.get("running"):
         text += f"  verifying {100 * known['done_octets'] // known['octets']} %"
     return text

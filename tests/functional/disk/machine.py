@@ -154,8 +154,8 @@ class Orders:
         self._lines = self._socket.makefile("rb")
         self._heard: list[dict[str, Any]] = []
 
-    def order(self, verb: str, n: int = -1) -> None:
-        self._socket.sendall(json.dumps({"do": verb, "n": n}).encode() + b"\n")
+    def order(self, verb: str, n: int = -1, **place: int) -> None:
+        self._socket.sendall(json.dumps({"do": verb, "n": n, **place}).encode() + b"\n")
 
     def said(self, word: str) -> dict[str, Any]:
         """The first thing said that is ``word`` and was not asked for before."""
