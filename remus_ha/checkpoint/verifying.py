@@ -80,9 +80,7 @@ class _Work:
         self.epoch: int | None = None  # of the look, from that epoch's suspend on
         self.read = False  # this host's octets of the look are in the reader
         self.answer: DiskHashed | None = None
-        self.sent = False
         self.failures = 0  # epochs since a look that counted
-        self.problem = ""
 
 
 class Verifying:
@@ -106,9 +104,9 @@ class Verifying:
         self._began = self._ended = self._asked = 0.0
 
     def begin(self, rate: int) -> None:
-        """``rate``: octets an epoch, 0: the usual. Raises NothingToVerify, VerifyRunning,
+        """``rate``: octets an epoch, 0: the usual.
 
-        VerifyImage.
+        Raises NothingToVerify, VerifyRunning, VerifyImage.
         """
         if not self._disks:
             raise NothingToVerify(name=self._name)
@@ -135,7 +133,6 @@ class Verifying:
         work = self._work
         if work is not None and work.look is not None and work.epoch in (None, n):
             work.epoch = n
-            work.sent = True
             self._hash_there(n, work.look)
 
     def answered(self, answer: DiskHashed) -> None:
@@ -185,7 +182,7 @@ class Verifying:
         """The next look, or the same one again if it did not count."""
         if self._work is not work:
             return
-        work.epoch, work.answer, work.read, work.sent = None, None, False, False
+        work.epoch, work.answer, work.read = None, None, False
         if work.look is None:
             work.look = work.rules.next()
             if work.look is None:
@@ -195,12 +192,9 @@ class Verifying:
         work.reader.prepare(work.look)
 
     def _be_patient(self, work: _Work, problem: str) -> None:
-        """Only what was asked of the backup can be waited for."""
-        if not work.sent or work.look is None:
-            return
+        look = work.look
         work.failures += 1
-        if work.failures >= PATIENCE:
-            look = work.look
+        if look is not None and work.failures >= PATIENCE:
             self._finish(
                 VerifyStalled(
                     vdev=look.vdev, offset=look.offset, epochs=work.failures, detail=problem

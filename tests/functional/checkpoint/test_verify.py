@@ -389,10 +389,10 @@ def slow(preadv: Any) -> Any:
     return read
 
 
-def test_an_image_that_the_backup_cannot_read_in_order_is_not_a_mismatch(
+def test_a_look_that_the_backup_refuses_is_not_a_mismatch(
     pair: Pair, disks: Disks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A journal that is full: writes on their way wait, and the answer is that there is none."""
+    """As it does while its journal is full; it is told why nothing could be found out."""
     monkeypatch.setattr(verifying, "PATIENCE", 10)
     start(pair, disks)
     verifier = pair.primary_process._verifying
