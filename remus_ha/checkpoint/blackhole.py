@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from remus_ha.checkpoint.peer import Where
+from remus_ha.checkpoint.verification import Look
 from remus_ha.loop import Loop
 from remus_ha.stream.credentials import Credentials
 from remus_ha.stream.frames import Hello, Phase, StopReason
@@ -23,6 +24,7 @@ class Blackhole:
         self._drain: subprocess.Popen[bytes] | None = None
         self.data: socket.socket | None = None
         self.round_trip_s = 0.0
+        self.features: tuple[str, ...] = ()
 
     def connect(self, where: Where, own: Credentials, hello: Hello) -> None:
         self.data, theirs = socket.socketpair()
@@ -37,6 +39,9 @@ class Blackhole:
 
     def close_disks(self, n: int) -> None:
         """There are no disks to close: nobody has a copy of them."""
+
+    def hash_disk(self, n: int, look: Look) -> None:
+        """Nobody looks."""
 
     def beat(self, n: int, phase: Phase) -> None:
         """Nobody listens."""

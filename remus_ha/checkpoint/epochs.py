@@ -117,6 +117,7 @@ class Epochs:
         self.may_go_on: Callable[[], bool] = lambda: True
         self.finished: Callable[[Sample], None] = lambda sample: None
         self.before_first_suspend: Callable[[], None] = lambda: None
+        self.suspended: Callable[[int], None] = lambda n: None  # the disks' epoch n has ended
         self.asking = False
         self._down = False
 
@@ -239,6 +240,7 @@ class Epochs:
     def _copy(self) -> None:
         self._outflow.hold()
         self._stream.reply(1)
+        self.suspended(self.sample.n)
         end = time.monotonic() + self._timing.copy_s
         while not self._wait_for_ask(Ask.POSTCOPY, time.monotonic() + COPY_SLICE_S):
             if self._outflow.nearly_full():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from remus_ha.checkpoint.epochs import Trouble
+from remus_ha.checkpoint.verification import Look
 from remus_ha.exceptions import RemusError
 from remus_ha.loop import READ, WRITE, Loop
 from remus_ha.stream.control import ControlChannel, connect_control
@@ -20,10 +21,12 @@ from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
     Ack,
     CloseDisks,
+    DiskHashed,
     DisksClosed,
     Epoch,
     Error,
     Frame,
+    HashDisk,
     Heartbeat,
     HeartbeatReply,
     Hello,
@@ -58,12 +61,14 @@ class Peer:
         on_ack: Callable[[int], None],
         on_trouble: Callable[[Trouble], None],
         on_disks_closed: Callable[[int], None] = lambda n: None,
+        on_disk_hashed: Callable[[DiskHashed], None] = lambda answer: None,
     ) -> None:
         self._loop, self._session, self._detect_s = loop, session, detect_s
         self._on_ack, self._on_trouble = on_ack, on_trouble
-        self._on_disks_closed = on_disks_closed
+        self._on_disks_closed, self._on_disk_hashed = on_disks_closed, on_disk_hashed
         self._channel: ControlChannel | None = None
         self.data: socket.socket | None = None
+        self.features: tuple[str, ...] = ()  # of the backup
         self.heard_at = 0.0
         self.round_trip_s = 0.0
 
@@ -74,6 +79,7 @@ class Peer:
         self._channel = channel
         channel.send(hello)
         welcome = self._await_welcome(channel)
+        self.features = welcome.features
         self.data = connect_data(
             (where.address, where.data_port), self._session, welcome.data_key, CONNECT_S
         )
@@ -127,6 +133,8 @@ class Peer:
                 self._on_ack(n)
             case DisksClosed(n=n):
                 self._on_disks_closed(n)
+            case DiskHashed() as answer:
+                self._on_disk_hashed(answer)
             case HeartbeatReply(sent_ns=sent_ns):
                 self.round_trip_s = (time.monotonic_ns() - sent_ns) / 1e9
             case Error(error_code=code, text=text):
@@ -144,6 +152,11 @@ class Peer:
 
     def close_disks(self, n: int) -> None:
         self.send(CloseDisks(self._session, n))
+
+    def hash_disk(self, n: int, look: Look) -> None:
+        """Right behind ``close_disks(n)``; a backup with the feature ``disk-verify`` answers."""
+        place = look.vdev, look.offset, look.length, look.grain
+        self.send(HashDisk(self._session, n, *place))
 
     def beat(self, n: int, phase: Phase) -> None:
         self.send(Heartbeat(self._session, max(0, n), phase, time.monotonic_ns()))

@@ -14,18 +14,19 @@ from remus_ha import rundir
 from remus_ha.caretaker import CareLink
 from remus_ha.checkpoint.blackhole import Blackhole
 from remus_ha.checkpoint.disks import Disks
-from remus_ha.checkpoint.epochs import Epochs, Timing, Trouble
+from remus_ha.checkpoint.epochs import Epochs, Sample, Timing, Trouble
 from remus_ha.checkpoint.figures import Figures
 from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.checkpoint.peer import Peer, Where
 from remus_ha.checkpoint.quiesced import quiesced
 from remus_ha.checkpoint.session import Session, restarts
+from remus_ha.checkpoint.verifying import Verifying, VerifyState, VerifyUnknown
 from remus_ha.control_socket import ControlSocket
 from remus_ha.core import primary
 from remus_ha.core.pacing import Pace
 from remus_ha.core.primary import Action, Event, Facts, State
 from remus_ha.core.register import Identity, Kind, Register
-from remus_ha.core.states import PRIMARY
+from remus_ha.core.states import PRIMARY, Protection
 from remus_ha.core.table import Machine
 from remus_ha.core.witness import Ledger
 from remus_ha.deciding import Decider
@@ -48,7 +49,7 @@ from remus_ha.loop import Loop
 from remus_ha.netbuf.base import NetbufDriver
 from remus_ha.netbuf.modes import Mode
 from remus_ha.stream.credentials import Credentials
-from remus_ha.stream.frames import Hello, Phase, Role, StopReason
+from remus_ha.stream.frames import DISK_VERIFY, DiskHashed, Hello, Phase, Role, StopReason
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.base import WitnessDriver
 from remus_ha.witness.none import is_none
@@ -118,6 +119,9 @@ class Primary:
             lost=lambda e: self._on_trouble(Trouble(str(e))),
             log=self.journal,
         )
+        self._verifying = Verifying(
+            session.name, session.disks, hash_there=self._peer.hash_disk, log=self.journal
+        )
         me = Identity(session.host, session.nonce)
         peer = Identity(session.peer_host, session.peer_nonce)
         self._decider: Decider[State, Event, Facts, Action] = Decider(
@@ -154,6 +158,7 @@ class Primary:
             on_ack=self._on_ack,
             on_trouble=self._on_trouble,
             on_disks_closed=self._on_disks_closed,
+            on_disk_hashed=self._on_disk_hashed,
         )
 
     def _new_disk_driver(self) -> DiskDriver:
@@ -162,11 +167,15 @@ class Primary:
             domid=s.domid,
             disks=[Mirrored(d.vdev, d.node, d.size, d.port, d.path) for d in s.disks],
             stores=Stores(s.peer_address, rundir.directory("primary", s.uuid) / "tls", s.disk_rate),
-            close_there=self._peer.close_disks,
+            close_there=self._close_there,
             quiesce=lambda: quiesced(s.uuid, lambda: self._xen.control(s.domid, watch=False)),
             log=self.journal,
         )
         return driver
+
+    def _close_there(self, n: int) -> None:
+        self._peer.close_disks(n)
+        self._verifying.closing_there(n)
 
     def _deeds(self) -> dict[str, Callable[[], None]]:
         return {
@@ -351,9 +360,14 @@ class Primary:
             killpoint=self._killpoint,
         )
         epochs.may_go_on = self._may_suspend
-        epochs.finished = self._figures.add
+        epochs.finished = self._on_finished
+        epochs.suspended = self._verifying.suspended
         epochs.before_first_suspend = self._take_charge
         return epochs
+
+    def _on_finished(self, sample: Sample) -> None:
+        self._figures.add(sample)
+        self._verifying.acknowledged()
 
     def _take_charge(self) -> None:
         """From the first suspend on xl minds the guest no more, and its vifs are ours to open."""
@@ -367,6 +381,7 @@ class Primary:
         """The session is over: the guest runs, its output as the plugs have it. Idempotent."""
         asking = self._epochs is not None and self._epochs.asking
         self._epochs = None
+        self._verifying.end("the session is over")
         withdrawn = self._domain.withdraw_suspend()
         self._domain.stop_tracking()
         if self._domain.life() is Life.SUSPENDED:
@@ -391,6 +406,9 @@ class Primary:
 
     def _on_disks_closed(self, n: int) -> None:
         self._disks.on_closed(n)
+
+    def _on_disk_hashed(self, answer: DiskHashed) -> None:
+        self._verifying.answered(answer)
 
     def _on_trouble(self, trouble: Trouble) -> None:
         if self._epochs is not None:
@@ -562,6 +580,14 @@ class Primary:
             return self.status(int(request.get("after", 0)))
         if command == "samples":
             return self._figures.raw(int(request.get("after", -1)))
+        if command == "verify":
+            self._begin_verifying(int(request.get("rate", 0)))
+            return {"accepted": True}
+        if command == "verification":
+            return self._verifying.asked()
+        if command == "end-verification":
+            self._verifying.end("its operator has ended it")
+            return self._verifying.status()
         if command == "unprotect":
             self._reason = StopReason.UNPROTECT
             self._decider.feed(Event.UNPROTECT)
@@ -571,6 +597,15 @@ class Primary:
             self._decider.feed(Event.OPERATOR_FENCED)
             return {"accepted": True}
         raise ValueError(f"no command {command!r}")
+
+    def _begin_verifying(self, rate: int) -> None:
+        """Raises VerifyState and what ``Verifying.begin`` raises."""
+        state = PRIMARY[self._decider.state]
+        if state is not Protection.PROTECTED:
+            raise VerifyState(name=self._session.name, state=state.value)
+        if self._session.disks and DISK_VERIFY not in self._peer.features:
+            raise VerifyUnknown(host=self._session.peer_host)
+        self._verifying.begin(rate)
 
     def status(self, after: int = 0) -> dict[str, Any]:
         """What ``remus-ha status --json`` shows of this guest."""
@@ -595,6 +630,7 @@ class Primary:
             "figures": self._figures.summary(),
             "vifs": self._vif_stats(),
             "disks": self._disks.status(),
+            "verification": self._verifying.status(),
             "pid": os.getpid(),
             "events": self.journal.after(after),
         }

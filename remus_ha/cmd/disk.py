@@ -1,10 +1,11 @@
-"""``remus-ha disk``: images whose epoch store is gone."""
+"""``remus-ha disk``: verify the disks of a protected guest, recover images of a backup."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 from remus_ha import rundir
+from remus_ha.cmd import disk_verify
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store.launch import SETUP, Setup
@@ -19,8 +20,11 @@ class NoJournal(DiskError):
 
 
 def add_parser(commands: Any) -> None:
-    p = commands.add_parser("disk", help="recover images of a backup", description=__doc__)
+    p = commands.add_parser(
+        "disk", help="verify disks, recover images of a backup", description=__doc__
+    )
     verbs = p.add_subparsers(metavar="VERB", required=True)
+    disk_verify.add_verb(verbs)
     verb = verbs.add_parser(
         "recover",
         help="bring images up to the last committed epoch after their host lost its power",

@@ -13,6 +13,7 @@ from remus_ha.exceptions import RemusError
 
 START_S = 60.0
 LOOK_S = 0.5
+_MIB = 1 << 20
 _GOOD_ENDS = ("stopped", "failed_over")
 
 
@@ -119,8 +120,18 @@ def line(status: dict[str, Any]) -> str:
         f"  {f.get('checkpoints_per_s', 0.0):.1f}/s  pause {pause:.1f} ms"
         f"  dirty {f.get('octets', 0) / 1024:.0f} KiB"
         f"  lag {f.get('ack_ms', {}).get('median', 0.0):.1f} ms"
-        f"  held {backlog} B" + (f"  DROPS {drops}" if drops else "")
+        f"  held {backlog} B" + (f"  DROPS {drops}" if drops else "") + _verification(status)
     )
+
+
+def _verification(status: dict[str, Any]) -> str:
+    """What ``remus-ha disk verify`` has found, or is doing; empty where all is well."""
+    known = status.get("verification") or {}
+    bad = ", ".join(known.get("bad_disks", ()))
+    text = f"  {bad} DIFFERS on the backup" if bad else ""
+    if known.get("running"):
+        text += f"  verifying {100 * known['done_octets'] // known['octets']} %"
+    return text
 
 
 def _syncing(disks: Sequence[dict[str, Any]]) -> str:
@@ -132,4 +143,7 @@ def _syncing(disks: Sequence[dict[str, Any]]) -> str:
     rate = sum(disk["octets_per_s"] for disk in disks)
     left = f"{(whole - done) / rate:.0f} s left" if rate else "stalled"
     share = 100 * done // whole if whole else 0
-    return f"disks {share} % of {whole / (1 << 20):.0f} MiB, {rate / (1 << 20):.1f} MiB/s, {left}"
+    return (
+        f"disks {done / _MIB:.0f} of {whole / _MIB:.0f} MiB ({share} %), {rate / _MIB:.1f} MiB/s,"
+        f" {left}"
+    )

@@ -102,6 +102,12 @@ class StoreOrder(DiskError):
     remedy = "This is a defect: report it with the logs of both hosts."
 
 
+class StoreCrowded(DiskError):
+    code = "VERIFY-007"
+    cause = "writes wait for room in the journal of {disk}: what is there now says nothing"
+    remedy = "Try again when less is written, or use a faster disk for the backup's image."
+
+
 class StoreSilent(DiskError):
     code = "DISK-012"
     cause = "the store of {disk} does not answer ({detail})"

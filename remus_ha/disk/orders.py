@@ -1,7 +1,8 @@
 """A local socket that one process gives another its orders by, and is told of what happens.
 
-One JSON object a line each way, over a unix socket: ``{"do": VERB, "n": N}`` in, ``{"said": WORD,
-...}`` out. An order that cannot be carried out is answered ``failed`` with its error, and the verb.
+One JSON object a line each way, over a unix socket: ``{"do": VERB, "n": N}`` in, with a place of
+the disk where the verb needs one, ``{"said": WORD, ...}`` out. An order that cannot be carried out
+is answered ``failed`` with its error, and the verb.
 One client at a time; a new one replaces a dead one.
 """
 
@@ -11,12 +12,31 @@ import json
 import os
 import socket
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from remus_ha.exceptions import RemusError
 
 LINE = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """``n`` is an epoch; ``offset``, ``length`` and ``grain`` are octets. -1: not said."""
+
+    verb: str
+    n: int = -1
+    offset: int = -1
+    length: int = -1
+    grain: int = -1
+
+    @classmethod
+    def parse(cls, line: bytes) -> Self:
+        """Raises ValueError, TypeError, KeyError or AttributeError for anything else."""
+        fields = json.loads(line)
+        numbers = [int(fields.get(key, -1)) for key in ("n", "offset", "length", "grain")]
+        return cls(str(fields["do"]), *numbers)
 
 
 class OrderServer(abc.ABC):
@@ -38,7 +58,7 @@ class OrderServer(abc.ABC):
         threading.Thread(target=self._accept_all, name="orders", daemon=True).start()
 
     @abc.abstractmethod
-    def carry_out(self, verb: str, n: int) -> None:
+    def carry_out(self, order: Order) -> None:
         """One order. Raises RemusError for one that cannot be."""
 
     @abc.abstractmethod
@@ -82,11 +102,10 @@ class OrderServer(abc.ABC):
 
     def _take(self, line: bytes) -> None:
         try:
-            order = json.loads(line)
-            verb, n = str(order["do"]), int(order.get("n", -1))
-        except (ValueError, TypeError, KeyError):
+            order = Order.parse(line)
+        except (ValueError, TypeError, KeyError, AttributeError):
             return  # not ours
         try:
-            self.carry_out(verb, n)
+            self.carry_out(order)
         except RemusError as e:
-            self.say("failed", do=verb, n=n, error=e.as_dict())
+            self.say("failed", do=order.verb, n=order.n, error=e.as_dict())

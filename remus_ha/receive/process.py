@@ -38,16 +38,19 @@ from remus_ha.receive.commit import CommitJournal, Committer, Seal
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.replica import Replica
 from remus_ha.receive.reservation import Reservation
-from remus_ha.receive.stores import Stores, Told
+from remus_ha.receive.stores import Hashed, Stores, Told
 from remus_ha.stream.control import ControlChannel
 from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
+    DISK_VERIFY,
     Ack,
     CloseDisks,
+    DiskHashed,
     DisksClosed,
     Epoch,
     Error,
     Frame,
+    HashDisk,
     Heartbeat,
     HeartbeatReply,
     Hello,
@@ -63,6 +66,7 @@ from remus_ha.witness.base import WitnessDriver
 from remus_ha.witness.none import is_none
 
 BUDGET = 4 << 20
+PROBLEM = 1000  # characters of a reason that are told
 # The backup asks a little later than the primary: where both live, the guest need not move.
 PATIENCE = 1.25
 
@@ -101,6 +105,7 @@ class Backup:
             severed=self._on_severed,
             gone=self._on_store_gone,
             failed=self._on_store_failed,
+            hashed=self._on_hashed,
         )
         self._stores = Stores(
             self._loop,
@@ -333,7 +338,7 @@ class Backup:
                 session=self._session,
                 role=Role.BACKUP,
                 version="",
-                features=(f"xen={self._xen.version}",),
+                features=(f"xen={self._xen.version}", DISK_VERIFY),
                 host=self._incoming.host,
                 nonce=self._incoming.nonce,
                 data_key=key,
@@ -455,6 +460,14 @@ class Backup:
             self._channel.send(DisksClosed(self._session, n))
             self._watch_control()
 
+    def _on_hashed(self, found: Hashed) -> None:
+        if self._channel is not None and self._decider.state in backup.RECEIVES:
+            problem = found.problem[:PROBLEM]
+            self._channel.send(
+                DiskHashed(self._session, found.n, found.vdev, found.digests, problem)
+            )
+            self._watch_control()
+
     def _on_severed(self, disk: str) -> None:
         """A disk gets no more of the primary's writes: no epoch can be closed any more."""
         if self._channel is None or self._decider.state not in backup.RECEIVES:
@@ -523,6 +536,9 @@ class Backup:
                 if self._decider.state in backup.RECEIVES:
                     self._killpoint.at("close")
                     self._stores.close(n)
+            case HashDisk(n=n, vdev=vdev, offset=offset, length=length, grain=grain):
+                if self._decider.state in backup.RECEIVES:
+                    self._stores.hash(vdev, n, offset=offset, length=length, grain=grain)
             case Heartbeat(sent_ns=sent_ns):
                 self._answer_beat(sent_ns)
             case Stop(reason=reason):

@@ -35,6 +35,16 @@ class StoreFailed(RemusError):
     remedy = "{remedy}"
 
 
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """What a look at a disk found: digests, or none and the reason."""
+
+    vdev: str
+    n: int
+    digests: tuple[bytes, ...]
+    problem: str
+
+
 @dataclass(slots=True)
 class Told:
     """What the owner wants to hear of. ``closed`` and ``committed`` are of all disks."""
@@ -46,6 +56,7 @@ class Told:
     severed: Callable[[str], None]
     gone: Callable[[RemusError], None]  # its process; what it has committed can be taken up
     failed: Callable[[RemusError], None]
+    hashed: Callable[[Hashed], None]
 
 
 class _Store:
@@ -171,6 +182,14 @@ class Stores:
         if not self._stores:
             self._told.closed(n)
 
+    def hash(self, vdev: str, n: int, *, offset: int, length: int, grain: int) -> None:
+        """Look at a place of a disk as of the end of epoch ``n``, just closed; ``told.hashed``."""
+        store = next((s for s in self._stores if s.spec.vdev == vdev), None)
+        if store is None or store.client is None:
+            self._told.hashed(Hashed(vdev, n, (), "no store of that disk"))
+        else:
+            store.client.order("hash", n, offset=offset, length=length, grain=grain)
+
     def prepared(self, n: int) -> bool:
         """Whether every disk's commit of ``n`` can no longer fail."""
         return all(store.client and store.client.prepared >= n for store in self._stores)
@@ -237,6 +256,9 @@ class Stores:
             self._told.prepared()
         elif word == "committed":
             self._look_committed()
+        elif word == "hashed":
+            found = tuple(bytes.fromhex(digest) for digest in message["digests"])
+            self._told.hashed(Hashed(store.spec.vdev, int(message["n"]), found, ""))
         elif word == "finished":
             client.order("quit")
         elif word == "gone":
@@ -250,6 +272,10 @@ class Stores:
     def _failed(self, store: _Store, message: dict[str, Any]) -> None:
         if message["do"] == "close":
             self._told.severed(store.spec.vdev)
+        elif message["do"] == "hash":
+            e = message["error"]
+            problem = f"{e['code']}: {e['cause']}"
+            self._told.hashed(Hashed(store.spec.vdev, int(message["n"]), (), problem))
         else:
             self._told.failed(StoreFailed(**message["error"]))
 

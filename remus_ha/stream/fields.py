@@ -20,6 +20,8 @@ TEXT_OCTETS = 4096
 WORD_OCTETS = 64
 MAX_FEATURES = 64
 MAX_MARKS = 256
+DIGEST_OCTETS = 16
+MAX_DIGESTS = 512
 
 
 class Cursor:
@@ -173,3 +175,4 @@ Word = Annotated[str, Text(WORD_OCTETS)]
 LongText = Annotated[str, Text(TEXT_OCTETS)]
 Features = Annotated[tuple[str, ...], Tuple(MAX_FEATURES, (Text(WORD_OCTETS),))]
 Marks = Annotated[tuple[tuple[str, int], ...], Tuple(MAX_MARKS, (Text(WORD_OCTETS), Integer(8)))]
+Digests = Annotated[tuple[bytes, ...], Tuple(MAX_DIGESTS, (Fixed(DIGEST_OCTETS),))]

@@ -31,6 +31,7 @@ from remus_ha.stream.fields import (
     Codec,
     Cursor,
     DataKey,
+    Digests,
     Features,
     LongText,
     Marks,
@@ -45,6 +46,7 @@ VERSION = 1
 HEADER = struct.Struct("<4sBBHI16s")
 MAX_FRAME = 65536
 NO_SESSION = bytes(SESSION_OCTETS)
+DISK_VERIFY = "disk-verify"  # in a Welcome: the backup answers HashDisk
 
 
 class Role(enum.Enum):
@@ -230,6 +232,35 @@ class DisksClosed(Frame):
     n: U64
 
 
+@dataclass(frozen=True, slots=True)
+class HashDisk(Frame):
+    """Primary, right behind the CloseDisks of ``n``: what does this place of a disk hold?
+
+    ``length`` octets from ``offset`` on, as of the end of epoch ``n``, a digest for every ``grain``
+    of them. Only a backup with the feature ``disk-verify`` knows this frame.
+    """
+
+    TYPE = 20
+
+    n: U64
+    vdev: Word
+    offset: U64
+    length: U64
+    grain: U64
+
+
+@dataclass(frozen=True, slots=True)
+class DiskHashed(Frame):
+    """Backup, the answer to HashDisk. No ``digests``: ``problem`` says why, for people."""
+
+    TYPE = 21
+
+    n: U64
+    vdev: Word
+    digests: Digests
+    problem: LongText
+
+
 #: Set apart for planned failover; a frame of this type is refused until it has a meaning.
 RESERVED_PROMOTE = 11
 
@@ -246,6 +277,8 @@ FRAMES: tuple[type[Frame], ...] = (
     Error,
     CloseDisks,
     DisksClosed,
+    HashDisk,
+    DiskHashed,
 )
 
 

@@ -48,9 +48,9 @@ class StoreClient:
         self.gone = False
         loop.watch(self._socket.fileno(), self._read)
 
-    def order(self, verb: str, n: int = -1) -> None:
+    def order(self, verb: str, n: int = -1, **place: int) -> None:
         """Give an order; a store that is gone shows itself in the loop."""
-        line = json.dumps({"do": verb, "n": n}).encode() + b"\n"
+        line = json.dumps({"do": verb, "n": n, **place}).encode() + b"\n"
         try:
             self._socket.send(line)
         except BlockingIOError:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from remus_ha.disk.errors import StoreOrder, StorePoisoned, StoreSevered
+from remus_ha.disk.errors import StoreCrowded, StoreOrder, StorePoisoned, StoreSevered
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.store.log import EpochLog
 from remus_ha.disk.store.pieces import ZEROES, Entry, winners
@@ -91,6 +91,11 @@ class EpochStore:
                 path.unlink()
 
     # --- the disk
+
+    @property
+    def disk(self) -> str:
+        """Its name, for errors."""
+        return self._disk
 
     @property
     def size(self) -> int:
@@ -182,9 +187,41 @@ class EpochStore:
         try:
             yield
         finally:
-            with self._lock:
-                self._pins -= 1
-                self._lock.notify_all()
+            self.let_go()
+
+    def hold(self, n: int) -> None:
+        """Let nothing be applied until ``let_go``, so that the end of epoch ``n`` can be read.
+
+        Never waits. ``n`` is the epoch closed last, and not committed yet: so nothing later can be
+        in the image. Raises StoreOrder, StoreCrowded, StoreSevered, StorePoisoned.
+        """
+        with self._lock:
+            self._refuse()
+            now = self._state.now
+            if n != self._closed or n <= now.committed:
+                detail = f"{self._closed} is closed, {now.committed} is committed"
+                raise StoreOrder(disk=self._disk, action="look at", n=n, detail=detail)
+            if self._held > self._limit:
+                raise StoreCrowded(disk=self._disk)
+            self._pins += 1
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._pins -= 1
+            self._lock.notify_all()
+
+    def read_held(self, n: int, offset: int, length: int) -> bytes:
+        """The disk as of the end of epoch ``n``, which is held; waits for the writes of it.
+
+        What the image had to be read for is not kept in memory. Raises StoreSevered, StorePoisoned,
+        OSError.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: self._gone() or self._severed or not self._on_their_way(n))
+            self._refuse()
+        found = self.read(offset, length, upto=n)
+        self._image.uncache(offset, length)
+        return found
 
     # --- epochs
 
@@ -230,9 +267,12 @@ class EpochStore:
         n = self._closed
         if self._gone() or n <= self._state.now.prepared:
             return None
+        return None if self._on_their_way(n) else n
+
+    def _on_their_way(self, n: int) -> int:
+        """Writes of epoch ``n``, closed last, that are not in its log yet."""
         log = self._logs.get(n)
-        waiting = self._direct if n == 0 else (log.inflight if log else 0)
-        return None if waiting else n
+        return self._direct if n == 0 else (log.inflight if log else 0)
 
     def _harden(self, n: int, log: EpochLog | None) -> bool:
         """False where the epoch has been dropped meanwhile."""

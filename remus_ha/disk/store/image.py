@@ -200,6 +200,10 @@ class Image:
         os.fdatasync(self._fd)
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
+    def uncache(self, offset: int, length: int) -> None:
+        """Keep nothing of a place in memory but what has to be written still."""
+        os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_DONTNEED)
+
     def close(self) -> None:
         """Idempotent."""
         fd, self._fd = self._fd, -1

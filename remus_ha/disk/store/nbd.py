@@ -19,6 +19,7 @@ from remus_ha.disk.store.image import Image
 from remus_ha.disk.store.launch import Setup, say_ready, say_refusal
 from remus_ha.disk.store.server import StoreServer
 from remus_ha.exceptions import RemusError
+from remus_ha.stream.fields import DIGEST_OCTETS
 
 API_VERSION = 2
 DISK, DIGESTS = 1, 2  # handles
@@ -94,7 +95,7 @@ def close(handle: int) -> None:
 def get_size(handle: int) -> int:
     if handle == DISK:
         return _this.store.size
-    return digests.count(_this.store.size) * digests.LENGTH if _this.found else 0
+    return digests.count(_this.store.size) * DIGEST_OCTETS if _this.found else 0
 
 
 def can_write(handle: int) -> bool:
@@ -129,9 +130,9 @@ def pread(handle: int, buffer: bytearray, offset: int, flags: int) -> None:
 
 
 def _digests(offset: int, length: int) -> bytes:
-    first, last = offset // digests.LENGTH, (offset + length - 1) // digests.LENGTH
+    first, last = offset // DIGEST_OCTETS, (offset + length - 1) // DIGEST_OCTETS
     found = b"".join(_digest_of(block) for block in range(first, last + 1))
-    skipped = offset - first * digests.LENGTH
+    skipped = offset - first * DIGEST_OCTETS
     return found[skipped : skipped + length]
 
 

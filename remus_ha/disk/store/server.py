@@ -6,6 +6,8 @@ The lines are those of ``remus_ha.disk.orders``; answers and news are::
     commit N   committed N
     cut        cut (severed: nothing is taken any more)
     finish     finished N (uncommitted epochs dropped, the rest in the image and synced)
+    hash N     hashed N: a digest for every ``grain`` of the ``length`` octets at ``offset``, as of
+               the end of epoch N, which is the one closed last and is not committed yet
     status     status, with the store's figures
     quit       the store lets go of the image and its process ends
 
@@ -17,8 +19,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from remus_ha.disk.orders import OrderServer
+from remus_ha.disk.orders import Order, OrderServer
 from remus_ha.disk.store.engine import EpochStore
+from remus_ha.disk.store.looking import Looker
 
 
 class StoreServer(OrderServer):
@@ -27,6 +30,7 @@ class StoreServer(OrderServer):
     def __init__(self, store: EpochStore, path: Path, ended: Callable[[], None]) -> None:
         super().__init__(path)
         self._store, self._ended = store, ended
+        self._looker = Looker(store, self.say)
         store.prepared = lambda n: self.say("prepared", n=n)
         store.failed = lambda e: self.say("failed", error=e.as_dict(), do="")
         self.listen()
@@ -43,8 +47,8 @@ class StoreServer(OrderServer):
     def left(self) -> None:
         """Another receiver may come, and finds the store as it is."""
 
-    def carry_out(self, verb: str, n: int) -> None:
-        store = self._store
+    def carry_out(self, order: Order) -> None:
+        store, verb, n = self._store, order.verb, order.n
         if verb == "close":
             store.close(n)
             self.say("closed", n=n)
@@ -56,6 +60,8 @@ class StoreServer(OrderServer):
             self.say("cut")
         elif verb == "finish":
             self.say("finished", n=store.finish())
+        elif verb == "hash":
+            self._looker.begin(order)
         elif verb == "status":
             self.say("status", **store.status())
         elif verb == "quit":

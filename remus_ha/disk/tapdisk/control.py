@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from remus_ha.disk.orders import OrderServer
+from remus_ha.disk.orders import Order, OrderServer
 from remus_ha.disk.tapdisk.replication import Replication
 
 
@@ -63,8 +63,8 @@ class ControlServer(OrderServer):
         self._path.unlink(missing_ok=True)
         self._ended()
 
-    def carry_out(self, verb: str, n: int) -> None:
-        replication = self.replication
+    def carry_out(self, order: Order) -> None:
+        replication, verb, n = self.replication, order.verb, order.n
         if verb == "mark":
             replication.mark(n)
             self.say("marked", n=n)

@@ -8,6 +8,7 @@ import nbd
 
 from remus_ha.disk import digests
 from remus_ha.disk.tapdisk.store_connection import CONNECT_S, Where, check_size, secure
+from remus_ha.stream.fields import DIGEST_OCTETS
 from remus_ha.stream.tcp import tune
 
 AHEAD = 256  # blocks whose digests are asked for at once
@@ -36,23 +37,23 @@ class Theirs:
         secure(handle, where)
         handle.set_export_name(digests.EXPORT)
         handle.connect_socket(os.dup(sock.fileno()))
-        check_size(handle, self._blocks * digests.LENGTH, 0)
+        check_size(handle, self._blocks * DIGEST_OCTETS, 0)
         return bool(handle.get_size())
 
     def of(self, block: int) -> bytes:
         """The digest of one block; cheapest in ascending order."""
-        place = (block - self._first) * digests.LENGTH
+        place = (block - self._first) * DIGEST_OCTETS
         if not 0 <= place < len(self._held):
             self._fetch(block)
             place = 0
-        return self._held[place : place + digests.LENGTH]
+        return self._held[place : place + DIGEST_OCTETS]
 
     def _fetch(self, block: int) -> None:
         handle = self._handle
         if handle is None:
             raise OSError("no connection to the store's digests")
         count = min(AHEAD, self._blocks - block)
-        self._held = bytes(handle.pread(count * digests.LENGTH, block * digests.LENGTH))
+        self._held = bytes(handle.pread(count * DIGEST_OCTETS, block * DIGEST_OCTETS))
         self._first = block
 
     def end(self) -> None:

@@ -236,6 +236,8 @@ class Pair:
         self.witness = "etcd://127.0.0.1:1"
         self.session = secrets.token_hex(16)
         self.disks: dict[str, int] = {}  # octets of each
+        self.paths: dict[str, Path] = {}  # of their images on the primary, where it looks at them
+        self.disk_entry = "tests.functional.checkpoint.straight:StraightDisks"
         self.disk_ack = "received"
         self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
@@ -353,10 +355,10 @@ class Pair:
             on_crash="destroy",
             vifs=(),
             disks=tuple(
-                SessionDisk(vdev, "/none", f"{vdev}-raw", size, port)
+                SessionDisk(vdev, str(self.paths.get(vdev, "/none")), f"{vdev}-raw", size, port)
                 for (vdev, size), port in zip(self.disks.items(), reply.disk_ports, strict=True)
             ),
-            disk_entry="tests.functional.checkpoint.straight:StraightDisks",
+            disk_entry=self.disk_entry,
             disk_rate=0,
             config=CONFIG,
             product_version="",

@@ -452,6 +452,18 @@ def test_the_guest_goes_on_only_when_the_epoch_is_closed_on_its_disks(bench: Ben
     assert order[4:8] == ["close 1", "closed 1", "resume", "mark 1"]
 
 
+def test_what_is_read_of_the_disks_is_read_between_the_epochs_end_and_the_resume(
+    bench: Bench,
+) -> None:
+    """The guest is suspended then, and its epoch has ended on every disk."""
+    bench.start()
+    bench.epochs.suspended = lambda n: bench.story(f"look {n}")
+    bench.run(epochs=2)
+    order = bench.story.of("close", "look", "preresume", "resume")
+    assert order[:4] == ["close 0", "look 0", "preresume", "resume"]
+    assert order[4:8] == ["close 1", "look 1", "preresume", "resume"]
+
+
 def test_an_epoch_that_cannot_be_closed_on_the_disks_is_never_marked(bench: Bench) -> None:
     bench.disks.answers = False
     bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=0.2)

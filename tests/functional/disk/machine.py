@@ -10,7 +10,6 @@ import select
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,15 +65,11 @@ class Guest:
             )
         self.own = own
         self.paused = 0
-        self.running = threading.Event()
-        self.running.set()
 
     @contextmanager
     def quiesce(self) -> Iterator[None]:
         self.paused += 1
-        self.running.clear()
         yield
-        self.running.set()
         self.paused += 100
 
     def nodes(self) -> dict[str, bool]:
@@ -161,8 +156,8 @@ class Orders:
         self._lines = self._socket.makefile("rb")
         self._heard: list[dict[str, Any]] = []
 
-    def order(self, verb: str, n: int = -1) -> None:
-        self._socket.sendall(json.dumps({"do": verb, "n": n}).encode() + b"\n")
+    def order(self, verb: str, n: int = -1, **place: int) -> None:
+        self._socket.sendall(json.dumps({"do": verb, "n": n, **place}).encode() + b"\n")
 
     def said(self, word: str) -> dict[str, Any]:
         """The first thing said that is ``word`` and was not asked for before."""

@@ -78,12 +78,10 @@ class Writers:
         *,
         blocks: int = 2048,
         threads: int = 4,
-        running: threading.Event | None = None,
+        gate: threading.Event | None = None,
     ) -> None:
-        """``running``: cleared while the guest is paused."""
-        self._running = running or threading.Event()
-        if running is None:
-            self._running.set()
+        """``gate``: nothing is begun while it is not set."""
+        self._gate = gate
         self.begun = [-1] * blocks
         self.done = [-1] * blocks
         self.errors: list[BaseException] = []
@@ -101,7 +99,6 @@ class Writers:
         try:
             client = Nbd(nbd)
             while self._going:
-                self._running.wait()
                 self._one(client, chance, chance.randrange(first, len(self.done), step))
             client.close()
         except (OSError, AssertionError) as e:
@@ -110,6 +107,8 @@ class Writers:
                 self._written.notify_all()
 
     def _one(self, client: Nbd, chance: random.Random, place: int) -> None:
+        if self._gate is not None:
+            self._gate.wait()
         number = max(self.begun[place], 0) + 1
         self.begun[place] = number
         if chance.random() < 0.05:

@@ -26,6 +26,7 @@ sessions = st.binary(min_size=16, max_size=16)
 u64 = st.integers(0, 2**64 - 1)
 features = st.lists(text(64), max_size=64).map(tuple)
 marks = st.lists(st.tuples(text(64), u64), max_size=256).map(tuple)
+digests = st.lists(st.binary(min_size=16, max_size=16), max_size=512).map(tuple)
 phases = st.sampled_from(f.Phase)
 roles = st.sampled_from(f.Role)
 
@@ -61,6 +62,12 @@ any_frame: st.SearchStrategy[f.Frame] = st.one_of(
     st.builds(f.Error, session=sessions, error_code=text(64), text=text(4096)),
     st.builds(f.CloseDisks, session=sessions, n=u64),
     st.builds(f.DisksClosed, session=sessions, n=u64),
+    st.builds(
+        f.HashDisk, session=sessions, n=u64, vdev=text(64), offset=u64, length=u64, grain=u64
+    ),
+    st.builds(
+        f.DiskHashed, session=sessions, n=u64, vdev=text(64), digests=digests, problem=text(4096)
+    ),
 )
 
 #: One of each, with the octets that every release of version 1 must write.
@@ -99,6 +106,13 @@ GOLDEN: dict[str, f.Frame] = {
     ),
     "526d4841010d000008000000000102030405060708090a0b0c0d0e0f0700000000000000": f.DisksClosed(
         SESSION, 7
+    ),
+    "526d48410114000026000000000102030405060708090a0b0c0d0e0f"
+    "0700000000000000" "0400" "78766461" "0000100000000000" "0010000000000000"
+    "0002000000000000": f.HashDisk(SESSION, 7, "xvda", 1 << 20, 4096, 512),
+    "526d48410115000024000000000102030405060708090a0b0c0d0e0f"
+    "0700000000000000" "0400" "78766461" "0100" + "bb" * 16 + "0200" "6e6f": f.DiskHashed(
+        SESSION, 7, "xvda", (b"\xbb" * 16,), "no"
     ),
 }  # fmt: skip
 
@@ -150,6 +164,8 @@ class TestFormat:
     def test_largest_frame_fits(self) -> None:
         full = f.Epoch(SESSION, 0, 0, tuple((f"{i:064}", i) for i in range(256)))
         assert len(f.encode(full)) < f.MAX_FRAME
+        full_answer = f.DiskHashed(SESSION, 0, "x" * 64, (bytes(16),) * 512, "x" * 4096)
+        assert len(f.encode(full_answer)) < f.MAX_FRAME
 
 
 class TestOwnValues:
@@ -167,6 +183,8 @@ class TestOwnValues:
             f.Epoch(SESSION, 1, 1, tuple(("d", 0) for _ in range(257))),
             f.Hello(SESSION, f.Role.PRIMARY, "1", (), "g", "no uuid", "h", "n"),
             f.Welcome(SESSION, f.Role.BACKUP, "1", (), "h", "n", b"short"),
+            f.DiskHashed(SESSION, 1, "xvda", (bytes(16),) * 513, ""),
+            f.DiskHashed(SESSION, 1, "xvda", (b"short",), ""),
         ],
     )
     def test_refused(self, frame: f.Frame) -> None:
@@ -194,6 +212,7 @@ class TestPeersOctets:
             (header(kind=10, length=5) + b"\1\0\xff\0\0", ProtocolError, "UTF-8"),
             (header(kind=10, length=5) + b"\1\0\0\0\0", ProtocolError, "NUL"),
             (header(kind=3, length=18) + bytes(16) + b"\xff\xff", ProtocolError, "65535 items"),
+            (header(kind=21, length=12) + bytes(10) + b"\1\2", ProtocolError, "513 items"),
         ],
     )
     def test_refused(self, octets: bytes, error: type[ProtocolError], says: str) -> None:

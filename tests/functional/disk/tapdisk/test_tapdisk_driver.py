@@ -134,15 +134,11 @@ def session(guest: Guest, backup: Backup) -> Iterator[Session]:
     assert made.server_pid(stand_in=True) == 0
 
 
-def writing(guest: Guest, *, blocks: int = 2048, threads: int = 4) -> Writers:
-    return Writers(guest.nbd, blocks=blocks, threads=threads, running=guest.running)
-
-
 def test_no_write_is_lost_or_done_twice_under_load(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
     """Attached, copied, closed in epochs and detached while several threads write."""
-    writers = writing(guest, blocks=2048)
+    writers = Writers(guest.nbd, blocks=2048)
     writers.wait(100)
     session.begin()
     assert guest.paused == 0
@@ -159,7 +155,7 @@ def test_no_write_is_lost_or_done_twice_under_load(
 def test_a_disk_is_moved_to_and_fro_under_load_again_and_again(
     guest: Guest, tmp_path: Path
 ) -> None:
-    writers = writing(guest, threads=8)
+    writers = Writers(guest.nbd, threads=8)
     for n in range(4):
         place = tmp_path / str(n)
         place.mkdir()
@@ -178,7 +174,7 @@ def test_a_disk_is_moved_to_and_fro_under_load_again_and_again(
 def test_both_sides_are_identical_after_a_last_epoch(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
-    writers = writing(guest, blocks=SIZE // BLOCK)
+    writers = Writers(guest.nbd, blocks=SIZE // BLOCK)
     session.begin()
     for n in range(3):
         writers.wait(200)
@@ -244,7 +240,7 @@ def test_what_is_written_while_images_are_compared_is_there_afterwards(
         differing(guest, backup, set(range(0, SIZE // digests.BLOCK, 3)))
         old = backup.image.read_bytes()
         session = Session(guest, backup)
-        writers = writing(guest, blocks=2048)
+        writers = Writers(guest.nbd, blocks=2048)
         writers.wait(50)
         client = Nbd(guest.nbd)
         stop = threading.Event()
@@ -253,7 +249,6 @@ def test_what_is_written_while_images_are_compared_is_there_afterwards(
             """Behind the writers' blocks: A, B, A, and in the end what the backup had."""
             place = SIZE // 2
             while not stop.is_set():
-                guest.running.wait()
                 client.write(place, os.urandom(BLOCK))
                 client.write(place, old[place : place + BLOCK])
                 place = SIZE // 2 + (place + digests.BLOCK - SIZE // 2) % (SIZE // 2)
@@ -284,7 +279,7 @@ def test_an_epoch_has_what_was_complete_at_its_end_and_nothing_later(
 ) -> None:
     """For the driver nothing stands still: its mark alone separates what is before and after."""
     blocks = 256
-    writers = writing(guest, blocks=blocks)
+    writers = Writers(guest.nbd, blocks=blocks)
     session.begin()
     for n in range(5):
         writers.wait(150)
@@ -359,7 +354,7 @@ def test_a_disk_that_was_free_is_protected_again(
 
 def test_a_disk_past_the_page_cache_stays_one(tmp_path: Path) -> None:
     guest, backup = Guest(tmp_path, direct=True), Backup(tmp_path)
-    writers = writing(guest, blocks=256)
+    writers = Writers(guest.nbd, blocks=256)
     writers.wait(50)
     before = guest.nodes()
     assert True in before.values()
@@ -405,7 +400,7 @@ def test_a_store_that_hangs_costs_nothing_until_the_queue_is_full(
 def test_a_store_that_dies_is_told_and_the_guest_writes_on(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
-    writers = writing(guest)
+    writers = Writers(guest.nbd)
     session.begin()
     backup.signal(signal.SIGKILL)
     assert isinstance(reach(session.driver, Stage.FREE), ReplicationLost)
@@ -419,7 +414,7 @@ def test_a_store_that_dies_is_told_and_the_guest_writes_on(
 def test_a_block_server_that_dies_is_replaced_and_the_guest_sees_nothing(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
-    writers = writing(guest)
+    writers = Writers(guest.nbd)
     session.begin()
     writers.wait(100)
     os.kill(session.server_pid(), signal.SIGKILL)
@@ -433,7 +428,7 @@ def test_a_block_server_that_dies_is_replaced_and_the_guest_sees_nothing(
 def test_a_block_server_that_hangs_is_ended_and_the_guest_sees_nothing(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
-    writers = writing(guest)
+    writers = Writers(guest.nbd)
     session.begin()
     writers.wait(100)
     pid = session.server_pid()
@@ -478,7 +473,7 @@ def test_what_a_dead_process_left_is_taken_off(
     guest: Guest, backup: Backup, server_dies: bool
 ) -> None:
     leave_behind(guest, backup, server_dies=server_dies)
-    writers = writing(guest)
+    writers = Writers(guest.nbd)
     if not server_dies:
         writers.wait(50)  # nobody is there, and nobody is missed
     second = Session(guest, backup)
