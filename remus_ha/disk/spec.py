@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remus_ha import rundir
+from remus_ha.disk.qemuimg import FORMATS
 
 VDEV = re.compile("[a-z]{2,4}[0-9]{0,3}")
 
@@ -24,6 +25,7 @@ class DiskSpec:
     identity: str
     overwrite: bool
     limit: int
+    format: str = "raw"  # of the image on both hosts
 
 
 def journal_of(image: Path) -> Path:
@@ -45,4 +47,5 @@ def valid(spec: DiskSpec) -> bool:
         and spec.size > 0
         and spec.limit > 0
         and spec.ack in ("received", "durable")
+        and spec.format in FORMATS
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from remus_ha.disk import errors, records
 from remus_ha.disk.identity import identity_of
 from remus_ha.disk.spec import DiskSpec
-from remus_ha.disk.store import image
+from remus_ha.disk.store import images
 
 
 def may_overwrite(spec: DiskSpec, uuid: str) -> bool:
@@ -15,8 +15,14 @@ def may_overwrite(spec: DiskSpec, uuid: str) -> bool:
 
 
 def check_target(spec: DiskSpec, uuid: str) -> None:
-    """Raises the Target errors of ``remus_ha.disk.errors``, SharedDisk."""
+    """Raises the Target errors of ``remus_ha.disk.errors``, SharedDisk, QemuImgFailed."""
     path = Path(spec.path)
     if path.exists() and spec.identity and identity_of(path) == spec.identity:
         raise errors.SharedDisk(path=path, host=socket.gethostname())
-    image.check(path, spec.size, known=may_overwrite(spec, uuid))
+    images.check(
+        path,
+        spec.size,
+        spec.format,
+        known=may_overwrite(spec, uuid),
+        overwrite=spec.overwrite,
+    )
