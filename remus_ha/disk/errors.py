@@ -93,7 +93,7 @@ class BackingMissing(DiskError):
 class DriverFormat(DiskError):
     code = "DISK-045"
     cause = "disk {vdev} of '{name}' has format {format}, which this disk driver does not take"
-    remedy = "Protect the guest with '--disk-driver {drivers}'."
+    remedy = "Protect the guest with '--disk-driver qemu', which does."
 
 
 class StorePoisoned(DiskError):

@@ -73,8 +73,8 @@ def create(path: Path, size: int) -> None:
 
 def _told(words: Sequence[str]) -> dict[str, Any]:
     verb, *rest = words
-    told = json.loads(_run([verb, "--output=json", *rest]))
-    return told[0] if isinstance(told, list) else told
+    told: Any = json.loads(_run([verb, "--output=json", *rest]))
+    return dict(told[0] if isinstance(told, list) else told)
 
 
 def _run(words: Sequence[str]) -> str:

@@ -60,8 +60,8 @@ class DiskNotInQemu(HypervisorError):
 
 class DiskFormat(HypervisorError):
     code = "XEN-022"
-    cause = "disk {vdev} of '{name}' has format {format}; only raw disks can be replicated yet"
-    remedy = "Convert it ('qemu-img convert -O raw'), or protect the guest with '-F -d'."
+    cause = "disk {vdev} of '{name}' has format {format}; only raw and qcow2 ones are replicated"
+    remedy = "Convert it ('qemu-img convert -O qcow2'), or protect the guest with '-F -d'."
 
 
 class BackendDomain(HypervisorError):

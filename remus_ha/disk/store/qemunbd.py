@@ -22,9 +22,7 @@ _CHUNK = 1 << 24  # octets of one request; the protocol's usual bound is twice t
 _ZEROES = 1 << 30
 _END_S = 20.0
 # Socket activation (sd_listen_fds(3)), and the kernel's word that it dies with its parent.
-_EXEC = (
-    'exec 3<&"$0" && LISTEN_FDS=1 LISTEN_PID=$$ exec setpriv --pdeathsig KILL -- qemu-nbd "$@"'
-)
+_EXEC = 'exec 3<&"$0" && LISTEN_FDS=1 LISTEN_PID=$$ exec setpriv --pdeathsig KILL -- qemu-nbd "$@"'
 
 
 class QemuNbd:

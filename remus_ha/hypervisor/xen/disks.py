@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from remus_ha.disk.qemuimg import FORMATS
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest
@@ -18,6 +19,7 @@ class ServedDisk:
     path: str
     size: int
     node: str
+    format: str
 
 
 def served(xs: Any, guest: Guest) -> tuple[list[ServedDisk], list[RemusError]]:
@@ -33,11 +35,11 @@ def served(xs: Any, guest: Guest) -> tuple[list[ServedDisk], list[RemusError]]:
             continue
         if disk.vdev not in nodes:
             obstacles.append(errors.DiskNotInQemu(name=guest.name, vdev=disk.vdev))
-        elif disk.format != "raw":
+        elif disk.format not in FORMATS:
             obstacles.append(errors.DiskFormat(name=guest.name, vdev=disk.vdev, format=disk.format))
         else:
-            size = nodes[disk.vdev]
-            found.append(ServedDisk(disk.vdev, disk.path, size, f"{disk.vdev}-{disk.format}"))
+            size, node = nodes[disk.vdev], f"{disk.vdev}-{disk.format}"
+            found.append(ServedDisk(disk.vdev, disk.path, size, node, disk.format))
     return found, obstacles
 
 

@@ -122,6 +122,7 @@ def test_a_local_file_system_cannot_be_shared(tmp_path: Path) -> None:
         {"size": 0},
         {"limit": -1},
         {"ack": "maybe"},
+        {"format": "vhd"},
     ],
 )
 def test_a_request_that_cannot_be_believed(spec: DiskSpec, wrong: dict[str, object]) -> None:
