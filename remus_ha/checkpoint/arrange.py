@@ -137,6 +137,7 @@ class Arrangement:
         wish.refuse_unforced()
         self.xen = XenDriver()
         self.guest: Guest = self.xen.find(wish.domain)
+        self._all_disks = self.xen.all_disks(self.guest.domid)
         self._disks: list[ServedDisk] = []
         if wish.replicate_disks and not wish.blackhole:
             self._disks = self.xen.disks(self.guest)
@@ -363,6 +364,7 @@ class Arrangement:
             disk_rate=wish.disk_rate,
             config=self._config(()),
             product_version="",
+            all_disks=self._all_disks,
         )
 
     def _start_guardian(self, uuid: str) -> None:

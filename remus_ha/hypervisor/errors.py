@@ -64,6 +64,12 @@ class DiskFormat(HypervisorError):
     remedy = "Convert it ('qemu-img convert -O qcow2'), or protect the guest with '-F -d'."
 
 
+class DiskChanged(HypervisorError):
+    code = "XEN-030"
+    cause = "disk {vdev} was {what} while the guest was protected"
+    remedy = "The guest runs here, unprotected: protect it again, with the disks that it has now."
+
+
 class BackendDomain(HypervisorError):
     code = "XEN-009"
     cause = "{device} of '{name}' is served by domain {backend}, not by dom0"

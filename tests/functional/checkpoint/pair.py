@@ -35,7 +35,7 @@ from remus_ha.core.witness import Ledger
 from remus_ha.disk import tls
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.hypervisor.base import Life
-from remus_ha.hypervisor.errors import CommandFailed, NotEnoughMemory
+from remus_ha.hypervisor.errors import CommandFailed, DiskChanged, NotEnoughMemory
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.kept import Kept
 from remus_ha.receive import process as backup_process
@@ -76,6 +76,10 @@ class PrimaryXen:
         path = install(self._bench.root, self._bench.scenario)
         return SaveHelper(path, domid, stream_fd, log)
 
+    def watch_disks(self, domid: int, before: dict[str, int]) -> "PluggedDisks":
+        self._bench.plugged = PluggedDisks()
+        return self._bench.plugged
+
     def domain_of(self, uuid: str) -> tuple[int, str] | None:
         """What an earlier process has created."""
         return self._bench.created
@@ -86,6 +90,29 @@ class PrimaryXen:
             raise CommandFailed(command="xl create", detail="no memory")
         self._bench.story(f"created {name}")
         return 8
+
+
+class PluggedDisks:
+    """In place of DiskWatch."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._change: DiskChanged | None = None
+
+    def become(self, what: str) -> None:
+        self._change = DiskChanged(vdev="xvdb", what=what)
+        os.eventfd_write(self._fd, 1)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def change(self) -> DiskChanged | None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+        return self._change
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 class HelperStarts:
@@ -239,6 +266,7 @@ class Pair:
         self.disk_ack = "received"
         self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
+        self.plugged: PluggedDisks
         self.primary: Side
         self.backup: Side
         self.primary_process: Primary
@@ -359,6 +387,7 @@ class Pair:
             disk_rate=0,
             config=CONFIG,
             product_version="",
+            all_disks=self.disks,
         )
 
     def _run_primary(self, session: Session, *, resumes: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 from remus_ha.core import backup as backup_table
 from remus_ha.disk import tls
 from remus_ha.disk.spec import journal_of
+from remus_ha.hypervisor.base import Life
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from tests.functional.checkpoint.pair import Pair
 from tests.functional.checkpoint.straight import StraightDisks
@@ -190,3 +191,35 @@ def test_the_journal_is_empty_after_a_failover(pair: Pair, disks: Disks) -> None
     pair.wait(lambda: is_alive(pair))
     for vdev in pair.disks:
         assert not list(journal_of(pair.image(vdev)).glob("epoch-*"))
+
+
+def told(pair: Pair) -> str:
+    return "\n".join(event["text"] for event in pair.result()["events"])
+
+
+def test_a_disk_that_is_plugged_in_ends_the_protection(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    pair.plugged.become("attached")
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert "XEN-030: disk xvdb was attached" in told(pair)
+    assert pair.guest.life() is Life.RUNNING
+
+
+def test_a_guest_that_is_destroyed_loses_its_disks_first(pair: Pair, disks: Disks) -> None:
+    """It is gone on purpose, and nothing else is said of it."""
+    start(pair, disks)
+    pair.guest.become(Life.PAUSED)
+    pair.plugged.become("detached")
+    pair.guest.become(Life.GONE)
+    pair.primary.join()
+    assert "XEN-030" not in told(pair)
+    assert pair.result()["detail"] == "stopped"
+
+
+def test_a_paused_guest_that_has_got_a_disk_goes_on_unprotected(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    pair.guest.become(Life.PAUSED)
+    pair.plugged.become("attached")
+    pair.guest.become(Life.RUNNING)
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert "XEN-030" in told(pair)
