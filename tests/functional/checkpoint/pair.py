@@ -263,7 +263,7 @@ class Pair:
         self.witness = "etcd://127.0.0.1:1"
         self.session = secrets.token_hex(16)
         self.disks: dict[str, int] = {}  # octets of each
-        self.disk_ack = "received"
+        self.disk_ack, self.disk_format = "received", "raw"
         self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
         self.plugged: PluggedDisks
@@ -306,7 +306,16 @@ class Pair:
             certificate=encode_certificate(own.certificate),
             wall_clock_s=time.time(),
             disks=tuple(
-                DiskSpec(vdev, str(self.image(vdev)), size, self.disk_ack, "", False, 1 << 30)
+                DiskSpec(
+                    vdev=vdev,
+                    path=str(self.image(vdev)),
+                    size=size,
+                    ack=self.disk_ack,
+                    identity="",
+                    overwrite=False,
+                    limit=1 << 30,
+                    format=self.disk_format,
+                )
                 for vdev, size in self.disks.items()
             ),
             disk_key=self.disk_key,
