@@ -18,6 +18,7 @@ from tests.functional.disk.machine import layered
 from tests.functional.disk.store.test_nbd import SIZE, Client, Store
 
 CLUSTER = 64 << 10
+INCOMPATIBLE = 72  # where the header has its incompatible features, big-endian
 
 
 @pytest.fixture
@@ -193,3 +194,15 @@ def test_a_durable_store(tmp_path: Path) -> None:
     store.order("quit")
     store.said("gone")
     assert octets(store.image)[:4096] == b"\1" * 4096
+
+
+def test_an_image_that_qemu_nbd_refuses_says_why(tmp_path: Path) -> None:
+    """One that is marked as corrupt can be looked at, but not be written to."""
+    image = tmp_path / "disk.img"
+    qemu_img("create", "-q", "-f", "qcow2", image, SIZE)
+    with image.open("r+b") as f:
+        f.seek(INCOMPATIBLE + 7)
+        f.write(b"\2")
+    with pytest.raises(StoreRefused, match=r"DISK-043.*corrupt"):
+        Store(tmp_path, format="qcow2")
+    assert user_of(image) == ""
