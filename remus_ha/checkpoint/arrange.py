@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,8 @@ from remus_ha import rundir
 from remus_ha.caretaker import start_detached
 from remus_ha.checkpoint.session import Session, SessionDisk, SessionVif, ends_of, restarts
 from remus_ha.disk import tls
+from remus_ha.disk.base import DiskDriver
+from remus_ha.disk.errors import DriverFormat
 from remus_ha.disk.identity import identity_of
 from remus_ha.disk.lineage import generation_of
 from remus_ha.disk.spec import DiskSpec
@@ -30,6 +33,7 @@ from remus_ha.hypervisor.base import Guest, Vif
 from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.loading import load
 from remus_ha.netbuf.precheck import vif_obstacles
 from remus_ha.receive.request import Reply, Request, VifSpec, parse_refusals, parse_reply, to_line
 from remus_ha.receive.start import CHECKED
@@ -118,6 +122,13 @@ def mapped(path: str, rules: tuple[tuple[str, str], ...]) -> str:
 NOWHERE = Reply("", 0, 0, "", "blackhole", "", wall_clock_s=0.0)
 
 
+def unfit(driver: type[DiskDriver], name: str, disks: list[ServedDisk]) -> Iterator[DriverFormat]:
+    """Why some disks of the guest ``name`` cannot be replicated by such a driver."""
+    for disk in disks:
+        if disk.format not in driver.formats:
+            yield DriverFormat(vdev=disk.vdev, name=name, format=disk.format)
+
+
 class Arrangement:
     """One attempt to protect one guest. Raises RemusError all along."""
 
@@ -126,6 +137,7 @@ class Arrangement:
         wish.refuse_unforced()
         self.xen = XenDriver()
         self.guest: Guest = self.xen.find(wish.domain)
+        self._all_disks = self.xen.all_disks(self.guest.domid)
         self._disks: list[ServedDisk] = []
         if wish.replicate_disks and not wish.blackhole:
             self._disks = self.xen.disks(self.guest)
@@ -160,6 +172,7 @@ class Arrangement:
         found = [*self._already()]
         forced_disks = self.wish.force and not self.wish.replicate_disks
         found += self.xen.obstacles(self.guest, disks_may_differ=forced_disks)
+        found += self._driver_obstacles()
         found += self._restart_obstacles()
         if self.wish.buffer_net:
             found += vif_obstacles([vif.name for vif in self.guest.vifs])
@@ -169,6 +182,16 @@ class Arrangement:
     def _already(self) -> list[RemusError]:
         running = any(rundir.is_running(role, self.guest.uuid) for role in ("primary", "backup"))
         return [AlreadyProtected(name=self.guest.name)] if running else []
+
+    def _driver_obstacles(self) -> list[RemusError]:
+        """Disks that the chosen driver cannot replicate."""
+        if not self._disks:
+            return []
+        try:
+            driver: type[DiskDriver] = load(self.wish.disk_entry)
+        except RemusError as e:
+            return [e]
+        return list(unfit(driver, self.guest.name, self._disks))
 
     def _restart_obstacles(self) -> list[RemusError]:
         """While it is protected its reboots are ours to do."""
@@ -240,6 +263,7 @@ class Arrangement:
                 overwrite=wish.disk_overwrite,
                 limit=JOURNAL_LIMIT,
                 generation=generation_of(Path(disk.path), self.guest.uuid, disk.vdev),
+                format=disk.format,
             )
             for disk in self._disks
         )
@@ -339,6 +363,7 @@ class Arrangement:
             disk_rate=wish.disk_rate,
             config=self._config(()),
             product_version="",
+            all_disks=self._all_disks,
         )
 
     def _start_guardian(self, uuid: str) -> None:

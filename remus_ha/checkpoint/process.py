@@ -20,6 +20,7 @@ from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.checkpoint.peer import Peer, Where
 from remus_ha.checkpoint.quiesced import quiesced
 from remus_ha.checkpoint.session import Session, restarts
+from remus_ha.checkpoint.steady import SteadyDisks
 from remus_ha.checkpoint.verifying import Verifying, VerifyState, VerifyUnknown
 from remus_ha.control_socket import ControlSocket
 from remus_ha.core import primary
@@ -329,6 +330,7 @@ class Primary:
         stream = self._xen.save(self._session.domid, self._outflow.write_end, self.journal)
         self._outflow.close_write_end()
         self._watch_savers()
+        steady = self._watch_disks()
         try:
             self._disks.begin()
             self._epochs = self._new_epochs(stream, self._outflow)
@@ -337,6 +339,7 @@ class Primary:
         finally:
             # First of all: the rest may take a while.
             self._disks.free()
+            steady.close()
             if self._domain.resume() and self._epochs is not None:
                 self._epochs.asking = False
             self._loop.forget(stream.fileno())
@@ -478,6 +481,15 @@ class Primary:
         if self._savers is None:
             self._savers = Savers(self._xen.version)
             self._loop.watch(self._savers.fileno(), self._on_saver)
+
+    def _watch_disks(self) -> SteadyDisks:
+        """A disk that is plugged in meanwhile must not be protected in appearance only (G6)."""
+        return SteadyDisks(
+            self._loop,
+            self._xen.watch_disks(self._session.domid, self._session.all_disks),
+            life=self._domain.life,
+            changed=lambda error: self._on_trouble(Trouble(str(error))),
+        )
 
     def _on_saver(self, _events: int) -> None:
         """The binary is opened before the process can be told by its arguments: look twice."""

@@ -80,6 +80,7 @@ class Session:
     disk_rate: int  # octets a second of their synchronisation; 0: no bound
     config: dict[str, Any]
     product_version: str
+    all_disks: dict[str, int]  # octets of each that the guest has, replicated or not
 
     def save(self) -> Path:
         path = rundir.directory("primary", self.uuid) / "session.json"

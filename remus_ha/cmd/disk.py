@@ -8,8 +8,8 @@ from remus_ha import rundir
 from remus_ha.cmd import disk_verify
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.spec import journal_of
+from remus_ha.disk.store import recover
 from remus_ha.disk.store.launch import SETUP, Setup
-from remus_ha.disk.store.recover import recover
 from remus_ha.disk.store.state import progress_of
 
 
@@ -40,7 +40,8 @@ def _recover(args: argparse.Namespace) -> int:
     setups = {image: _setup(image) for image in args.images}
     commits = [progress_of(Path(s.directory) / "state").committed for s in setups.values()]
     for image, setup in setups.items():
-        print(f"{image}: epoch {recover(setup, max(commits))}")
+        process = recover.begin(Path(setup.directory) / SETUP, max(commits))
+        print(f"{image}: epoch {recover.outcome(setup.disk, process)}")
     return 0
 
 

@@ -8,6 +8,9 @@ import abc
 import enum
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from remus_ha.disk.qemuimg import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,12 @@ class Progress:
 
 
 class DiskDriver(abc.ABC):
-    """All replicated disks of one guest. Used by one thread."""
+    """All replicated disks of one guest. Used by one thread.
+
+    ``formats``: of the images that it can replicate a running guest's disks in.
+    """
+
+    formats: ClassVar[tuple[str, ...]] = FORMATS
 
     @abc.abstractmethod
     def fileno(self) -> int:

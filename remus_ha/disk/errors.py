@@ -51,6 +51,24 @@ class TargetKind(DiskError):
     remedy = "Map the disk to a file or a block device with '--disk-map'."
 
 
+class TargetFormat(DiskError):
+    code = "DISK-041"
+    cause = "{path} on {host} can be no qcow2 replica: {detail}"
+    remedy = "Move it away, or map the disk to another file with '--disk-map'."
+
+
+class TargetLayered(DiskError):
+    code = "DISK-042"
+    cause = "{path} on {host} depends on another file, {beneath}; a replica stands alone"
+    remedy = "Move it away, or say '--disk-overwrite' to have a whole image made in its place."
+
+
+class TargetUnserved(DiskError):
+    code = "DISK-043"
+    cause = "qemu-nbd cannot serve {path} on {host}: {detail}"
+    remedy = "Install Debian's qemu-utils and python3-libnbd there; the store's log says more."
+
+
 class SharedDisk(DiskError):
     code = "DISK-008"
     cause = "{path} is the same storage on both hosts: both copies of the guest would write to it"
@@ -82,6 +100,18 @@ class LineageUnwritable(DiskError):
     code = "DISK-047"
     cause = "it cannot be written down beside {path} whose disk that is: {detail}"
     remedy = "Make the image's directory writable for root, with a few KiB of free space."
+
+
+class BackingMissing(DiskError):
+    code = "DISK-044"
+    cause = "{path}, disk {vdev} of the guest, cannot be opened on {host}: {detail}"
+    remedy = "Put what it is based on there, at the paths that 'qemu-img info' names."
+
+
+class DriverFormat(DiskError):
+    code = "DISK-045"
+    cause = "disk {vdev} of '{name}' has format {format}, which this disk driver does not take"
+    remedy = "Protect the guest with '--disk-driver qemu', which does."
 
 
 class StorePoisoned(DiskError):

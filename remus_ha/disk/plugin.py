@@ -133,10 +133,15 @@ def nbdkit(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env={**os.environ, "PYTHONPATH": _python_path(), "PATH": _path()},
+        env=environment(),
         pass_fds=(*pass_fds, listener.fileno()),
         start_new_session=True,
     )
+
+
+def environment() -> dict[str, str]:
+    """In which ``python3`` is the interpreter inside nbdkit, and finds this package."""
+    return {**os.environ, "PYTHONPATH": _python_path(), "PATH": _path()}
 
 
 def _path() -> str:

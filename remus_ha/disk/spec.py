@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remus_ha import rundir
+from remus_ha.disk.qemuimg import FORMATS
 
 VDEV = re.compile("[a-z]{2,4}[0-9]{0,3}")
 
@@ -26,6 +27,7 @@ class DiskSpec:
     overwrite: bool
     limit: int
     generation: int
+    format: str = "raw"  # of the image on both hosts
 
 
 def journal_of(image: Path) -> Path:
@@ -48,4 +50,5 @@ def valid(spec: DiskSpec) -> bool:
         and spec.limit > 0
         and spec.generation >= 0
         and spec.ack in ("received", "durable")
+        and spec.format in FORMATS
     )

@@ -7,7 +7,7 @@ from remus_ha.disk import errors
 from remus_ha.disk.identity import identity_of
 from remus_ha.disk.lineage import generation_of, lineage_of
 from remus_ha.disk.spec import DiskSpec
-from remus_ha.disk.store import image
+from remus_ha.disk.store import images
 
 
 def may_overwrite(spec: DiskSpec, uuid: str) -> bool:
@@ -17,11 +17,17 @@ def may_overwrite(spec: DiskSpec, uuid: str) -> bool:
 
 
 def check_target(spec: DiskSpec, uuid: str) -> None:
-    """Raises the Target errors of ``remus_ha.disk.errors``, SharedDisk."""
+    """Raises the Target errors of ``remus_ha.disk.errors``, SharedDisk, QemuImgFailed."""
     path, host = Path(spec.path), socket.gethostname()
     if path.exists() and spec.identity and identity_of(path) == spec.identity:
         raise errors.SharedDisk(path=path, host=host)
     theirs = generation_of(path, uuid, spec.vdev)
     if theirs > spec.generation and path.exists() and not spec.overwrite:
         raise errors.TargetNewer(path=path, host=host, theirs=theirs, ours=spec.generation)
-    image.check(path, spec.size, known=may_overwrite(spec, uuid))
+    images.check(
+        path,
+        spec.size,
+        spec.format,
+        known=may_overwrite(spec, uuid),
+        overwrite=spec.overwrite,
+    )

@@ -60,8 +60,14 @@ class DiskNotInQemu(HypervisorError):
 
 class DiskFormat(HypervisorError):
     code = "XEN-022"
-    cause = "disk {vdev} of '{name}' has format {format}; only raw disks can be replicated yet"
-    remedy = "Convert it ('qemu-img convert -O raw'), or protect the guest with '-F -d'."
+    cause = "disk {vdev} of '{name}' has format {format}; only raw and qcow2 ones are replicated"
+    remedy = "Convert it ('qemu-img convert -O qcow2'), or protect the guest with '-F -d'."
+
+
+class DiskChanged(HypervisorError):
+    code = "XEN-030"
+    cause = "disk {vdev} was {what} while the guest was protected"
+    remedy = "The guest runs here, unprotected: protect it again, with the disks that it has now."
 
 
 class BackendDomain(HypervisorError):

@@ -8,11 +8,13 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import BinaryIO
 
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
-from remus_ha.disk.errors import DiskNotThere
+from remus_ha.disk import qemuimg
+from remus_ha.disk.errors import BackingMissing, DiskNotThere
 from remus_ha.disk.target import check_target
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.base import Guest, Life, Vif
@@ -68,15 +70,28 @@ def check(request: Request) -> list[RemusError]:
 
 
 def _missing_disks(request: Request) -> list[RemusError]:
-    """Disks that the copy will open as they are here."""
+    """Disks that the copy will open as they are here, and what they are based on."""
     replicated = {spec.vdev for spec in request.disks}
-    return [
-        DiskNotThere(path=disk["pdev_path"], vdev=disk["vdev"], host=socket.gethostname())
-        for disk in request.config.get("disks", [])
-        if disk["vdev"] not in replicated
-        and disk.get("pdev_path")
-        and not os.path.exists(disk["pdev_path"])
-    ]
+    found: list[RemusError] = []
+    for disk in request.config.get("disks", []):
+        if disk["vdev"] not in replicated and disk.get("pdev_path"):
+            try:
+                _check_there(disk["vdev"], Path(disk["pdev_path"]), disk.get("format", qemuimg.RAW))
+            except RemusError as e:
+                found.append(e)
+    return found
+
+
+def _check_there(vdev: str, path: Path, image_format: str) -> None:
+    """Raises DiskNotThere, BackingMissing."""
+    here = {"path": path, "vdev": vdev, "host": socket.gethostname()}
+    if not path.exists():
+        raise DiskNotThere(**here)
+    if image_format == qemuimg.QCOW2:
+        try:
+            qemuimg.check_chain(path)
+        except qemuimg.QemuImgFailed as e:
+            raise BackingMissing(**here, detail=e.facts["detail"]) from e
 
 
 def _guest(request: Request) -> Guest:

@@ -3,10 +3,8 @@
 A guest without disks has none, and every question is answered at once.
 """
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +14,14 @@ from remus_ha import rundir
 from remus_ha.disk import tls
 from remus_ha.disk.errors import StoreSilent
 from remus_ha.disk.spec import DiskSpec, journal_of
-from remus_ha.disk.store import launch
+from remus_ha.disk.store import launch, recover
 from remus_ha.disk.store.client import StoreClient
-from remus_ha.disk.store.launch import SETUP, Setup
+from remus_ha.disk.store.launch import SETUP, Setup, StoreFailed
 from remus_ha.exceptions import RemusError
 from remus_ha.loop import Loop
 from remus_ha.stream.tcp import listen
 
-RECOVER = "remus_ha.disk.store.recover"
 SILENCE_S = 10.0  # a store that has not finished by then is ended, and its work taken up
-
-
-class StoreFailed(RemusError):
-    """A store's own error, carried over from its process."""
-
-    code = "DISK-016"
-    cause = "{code}: {cause}"
-    remedy = "{remedy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +116,8 @@ class Stores:
             socket=str(store.socket),
             ack=spec.ack,
             limit=spec.limit,
+            format=spec.format,
+            overwrite=spec.overwrite,
         )
 
     def _connect(self, store: _Store) -> None:
@@ -300,8 +291,7 @@ class Stores:
 
     def _recover(self, store: _Store) -> None:
         # A commit that was begun is rolled forward, whether the store had got to it or not.
-        command = [sys.executable, "-m", RECOVER, str(store.file), str(self._committed)]
-        store.recovery = subprocess.Popen(command, stdout=subprocess.PIPE)
+        store.recovery = recover.begin(store.file, self._committed)
         pidfd = os.pidfd_open(store.recovery.pid)
         self._loop.watch(pidfd, lambda _events: self._recovered(store, pidfd))
 
@@ -309,19 +299,15 @@ class Stores:
         self._loop.forget(pidfd)
         os.close(pidfd)
         recovery, store.recovery = store.recovery, None
-        if recovery is None or recovery.stdout is None:
-            return
-        line, status = recovery.stdout.read(), recovery.wait()
-        recovery.stdout.close()
-        if status == 0:
-            store.finished = True
-            self._look_finished()
+        if recovery is None:
             return
         try:
-            error: RemusError = StoreFailed(**json.loads(line)["failed"])
-        except (ValueError, KeyError, TypeError):
-            error = self._silent(store, f"taking up its work ended with status {status}")
-        self._told.failed(error)
+            recover.outcome(store.spec.vdev, recovery)
+        except RemusError as e:
+            self._told.failed(e)
+            return
+        store.finished = True
+        self._look_finished()
 
     def _look_finished(self) -> None:
         if self._finishing and all(store.finished for store in self._stores):

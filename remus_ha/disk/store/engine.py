@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from remus_ha.disk.errors import StoreCrowded, StoreOrder, StorePoisoned, StoreSevered
-from remus_ha.disk.store.image import Image
+from remus_ha.disk.store.images import StoreImage
 from remus_ha.disk.store.log import EpochLog
 from remus_ha.disk.store.pieces import ZEROES, Entry, winners
 from remus_ha.disk.store.state import Progress, StateFile
@@ -42,7 +42,7 @@ class EpochStore:
         self,
         *,
         disk: str,
-        image: Image,
+        image: StoreImage,
         directory: Path,
         ack: Ack = Ack.RECEIVED,
         limit: int = LIMIT,
@@ -276,11 +276,10 @@ class EpochStore:
 
     def _harden(self, n: int, log: EpochLog | None) -> bool:
         """False where the epoch has been dropped meanwhile."""
-        if self._durable:
-            if n == 0:
-                self._image.sync()
-            if log is not None:
-                log.sync()
+        if n == 0:
+            self._keep()
+        if self._durable and log is not None:
+            log.sync()
         with self._lock:
             held = n <= self._closed
             if held:
@@ -398,8 +397,14 @@ class EpochStore:
                 self._image.zero(entry.offset, entry.length)
             else:
                 self._image.copy_from(log.fileno(), entry.source, entry.offset, entry.length)
+        self._keep()
+
+    def _keep(self) -> None:
+        """What is in the image outlives what an acknowledged epoch has to outlive."""
         if self._durable:
             self._image.sync()
+        else:
+            self._image.hand_over()
 
     def _state_applied(self, n: int) -> None:
         with self._lock:

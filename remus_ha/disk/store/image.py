@@ -15,7 +15,7 @@ import struct
 from pathlib import Path
 
 from remus_ha.disk import errors
-from remus_ha.disk.store.users import user_of
+from remus_ha.disk.store.users import await_end_of_users, user_of
 
 _BLKGETSIZE64 = 0x80081272
 _BLKZEROOUT = 0x127F
@@ -23,6 +23,7 @@ _FALLOC_KEEP_SIZE = 1
 _FALLOC_PUNCH_HOLE = 2
 _FALLOC_ZERO_RANGE = 0x10
 _CHUNK = 1 << 20
+_DYING_S = 5.0
 _ZEROES = bytes(_CHUNK)
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -34,31 +35,49 @@ def check(path: Path, size: int, *, known: bool) -> None:
     ``known``: what is there may be overwritten (it is this disk's replica, or the operator said
     so). Raises the Target errors of ``remus_ha.disk.errors``.
     """
-    here = {"path": path, "host": socket.gethostname()}
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        _check_room(path, size, here)
+    fd = unused(path)
+    if fd is None:
+        check_room(path, size)
         return
-    except OSError as e:
-        raise errors.TargetReadOnly(**here, detail=e.strerror) from e
-    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-        raise errors.TargetKind(**here)
-    fd = _open(path, stat.S_ISBLK(mode), here)
     try:
         theirs = size_of(fd)
-        user = user_of(path)
     finally:
         os.close(fd)
-    if user:
-        raise errors.TargetInUse(**here, by=user)
+    here = {"path": path, "host": socket.gethostname()}
     if theirs != size:
         raise errors.TargetSize(**here, theirs=theirs, ours=size)
     if not known:
         raise errors.TargetForeign(**here)
 
 
-def _check_room(path: Path, size: int, here: dict[str, object]) -> None:
+def unused(path: Path) -> int | None:
+    """What is there, opened for this process alone and used by nobody; None: there is nothing.
+
+    Raises TargetKind, TargetInUse, TargetReadOnly.
+    """
+    here = {"path": path, "host": socket.gethostname()}
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        raise errors.TargetKind(**here)
+    fd = _open(path, stat.S_ISBLK(mode), here)
+    user = user_of(path)
+    if user:
+        os.close(fd)
+        raise errors.TargetInUse(**here, by=user)
+    return fd
+
+
+def check_room(path: Path, size: int) -> None:
+    """Whether ``size`` more octets find room where ``path`` is, or would be.
+
+    Raises TargetMissing, TargetReadOnly, TargetSpace.
+    """
+    here = {"path": path, "host": socket.gethostname()}
     if not path.parent.is_dir():
         raise errors.TargetMissing(**here)
     try:
@@ -87,6 +106,23 @@ def _open(path: Path, device: bool, here: dict[str, object]) -> int:
         os.close(fd)
         raise errors.TargetInUse(**here, by="another protection") from e
     return fd
+
+
+def open_alone(path: Path) -> int:
+    """Open what is there, for this process alone; a process that is just dying is waited for.
+
+    Raises TargetInUse, TargetReadOnly.
+    """
+    here = {"path": path, "host": socket.gethostname()}
+    try:
+        device = stat.S_ISBLK(path.stat().st_mode)
+    except OSError as e:
+        raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+    try:
+        return _open(path, device, here)
+    except errors.TargetInUse:
+        await_end_of_users(path, _DYING_S)
+        return _open(path, device, here)
 
 
 def size_of(fd: int) -> int:
@@ -119,12 +155,7 @@ class Image:
     @classmethod
     def open(cls, path: Path) -> "Image":
         """Open what is there, for this process alone. Raises TargetInUse, TargetReadOnly."""
-        here = {"path": path, "host": socket.gethostname()}
-        try:
-            device = stat.S_ISBLK(path.stat().st_mode)
-        except OSError as e:
-            raise errors.TargetReadOnly(**here, detail=e.strerror) from e
-        return cls(path, _open(path, device, here))
+        return cls(path, open_alone(path))
 
     def read(self, offset: int, length: int) -> bytearray:
         """Raises OSError."""
@@ -191,8 +222,11 @@ class Image:
             self.write(offset, data)
             source, offset, length = source + len(data), offset + len(data), length - len(data)
 
+    def hand_over(self) -> None:
+        """What was written outlives this process from now on: the kernel has it already."""
+
     def sync(self) -> None:
-        """Raises OSError."""
+        """What was written outlives a power cut. Raises OSError."""
         os.fdatasync(self._fd)
 
     def forget(self) -> None:

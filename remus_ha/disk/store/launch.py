@@ -21,6 +21,14 @@ class StoreRefused(DiskError):
     remedy = "{remedy}"
 
 
+class StoreFailed(DiskError):
+    """The same of a store that had started."""
+
+    code = "DISK-016"
+    cause = "{code}: {cause}"
+    remedy = "{remedy}"
+
+
 class StoreDidNotStart(DiskError):
     code = "DISK-015"
     cause = "the store of {disk} did not start ({detail}); its log is {log}"
@@ -35,8 +43,8 @@ _PLUGIN = plugin.Plugin(Path(__file__).with_name("nbd.py"), StoreRefused, StoreD
 class Setup:
     """What a store's process works from. ``size`` and ``limit`` are octets.
 
-    ``known``: an image that is there already may be overwritten. ``ready_fd``: where the process
-    says how its start went.
+    ``known``: an image that is there already may be overwritten; ``overwrite``: the operator said
+    so. ``ready_fd``: where the process says how its start went.
     """
 
     disk: str
@@ -47,6 +55,8 @@ class Setup:
     socket: str
     ack: str
     limit: int
+    format: str = "raw"
+    overwrite: bool = False
     ready_fd: int = -1
 
     @classmethod

@@ -15,7 +15,7 @@ import nbdkit
 from remus_ha.disk import digests
 from remus_ha.disk.plugin import outlive_parent
 from remus_ha.disk.store.engine import Ack, EpochStore
-from remus_ha.disk.store.image import Image
+from remus_ha.disk.store.images import StoreImage, take
 from remus_ha.disk.store.launch import Setup, say_ready, say_refusal
 from remus_ha.disk.store.server import StoreServer
 from remus_ha.exceptions import RemusError
@@ -29,7 +29,7 @@ class _Export:
     """The one store of this process, once its threads may begin."""
 
     setup: Setup
-    image: Image
+    image: StoreImage
     found: bool  # the image was there before
     store: EpochStore
     server: StoreServer
@@ -56,7 +56,7 @@ def get_ready() -> None:
     setup = _this.setup
     _this.found = Path(setup.path).exists()
     try:
-        _this.image = Image.take(Path(setup.path), setup.size, known=setup.known)
+        _this.image = take(setup)
     except RemusError as e:
         say_refusal(setup, e)
         raise

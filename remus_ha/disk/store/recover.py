@@ -1,24 +1,52 @@
 """Finish a dead store's work: ``python -m remus_ha.disk.store.recover SETUP N``.
 
 Commits epoch ``N`` if it is not committed yet and has to be (-1: none), drops what is not
-committed, applies the rest. One line of JSON says how it went.
+committed, applies the rest. One line of JSON says how it went. ``begin`` runs it in the interpreter
+of the stores, which alone is sure to have what they need.
 """
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
+from remus_ha.disk import plugin
+from remus_ha.disk.errors import DiskError
 from remus_ha.disk.store.engine import Ack, EpochStore
-from remus_ha.disk.store.image import Image
-from remus_ha.disk.store.launch import Setup
+from remus_ha.disk.store.images import open_again
+from remus_ha.disk.store.launch import Setup, StoreFailed
 from remus_ha.exceptions import RemusError
+
+
+class NotTakenUp(DiskError):
+    code = "DISK-046"
+    cause = "what the store of {disk} left could not be taken up: the process ended with {status}"
+    remedy = "Look at the receiver's log on the backup; 'remus-ha disk recover' tries it again."
+
+
+def begin(file: Path, commit: int) -> subprocess.Popen[bytes]:
+    """Start it for the store whose setup lies in ``file``. Raises OSError."""
+    command = ["python3", "-m", "remus_ha.disk.store.recover", str(file), str(commit)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=plugin.environment())
+
+
+def outcome(disk: str, process: subprocess.Popen[bytes]) -> int:
+    """Wait for it: the epoch that the image holds. Raises StoreFailed, NotTakenUp."""
+    line, _ = process.communicate()
+    try:
+        told = json.loads(line)
+        if "failed" in told:
+            raise StoreFailed(**told["failed"])
+        return int(told["finished"])
+    except (ValueError, KeyError, TypeError) as e:
+        raise NotTakenUp(disk=disk, status=process.returncode) from e
 
 
 def recover(setup: Setup, commit: int) -> int:
     """The epoch that the image holds then. Raises RemusError, OSError."""
     store = EpochStore(
         disk=setup.disk,
-        image=Image.open(Path(setup.path)),
+        image=open_again(setup),
         directory=Path(setup.directory),
         ack=Ack(setup.ack),
         anew=False,

@@ -1,18 +1,42 @@
 """Who uses a file or a block device on this host, as far as dom0 can see."""
 
 import os
+import select
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 _LOOPS = "/sys/block"
+_PROC = Path("/proc")
 
 
-def user_of(path: Path, proc: Path = Path("/proc")) -> str:
+def user_of(path: Path, proc: Path = _PROC) -> str:
     """A process that has it open, or a loop device on top of it; empty: nobody but this process."""
     wanted = path.stat()
     return _process_of(wanted, proc) or _loop_of(wanted)
 
 
+def await_end_of_users(path: Path, seconds: float) -> None:
+    """Wait, that long at most, for the end of the processes that have it open."""
+    end = time.monotonic() + seconds
+    for process in list(_holders(path.stat(), _PROC)):
+        try:
+            pidfd = os.pidfd_open(int(process.name))
+        except ProcessLookupError:
+            continue
+        try:
+            select.select([pidfd], [], [], max(0.0, end - time.monotonic()))
+        finally:
+            os.close(pidfd)
+
+
 def _process_of(wanted: os.stat_result, proc: Path) -> str:
+    for process in _holders(wanted, proc):
+        return f"process {process.name}, {_name(process)}"
+    return ""
+
+
+def _holders(wanted: os.stat_result, proc: Path) -> Iterator[Path]:
     for process in proc.iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
@@ -20,8 +44,7 @@ def _process_of(wanted: os.stat_result, proc: Path) -> str:
             except OSError:
                 continue  # it has ended, or is a process of the kernel
             if holds:
-                return f"process {process.name}, {_name(process)}"
-    return ""
+                yield process
 
 
 def _same(link: Path, wanted: os.stat_result) -> bool:

@@ -17,6 +17,7 @@ from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu.monitor import Monitor
 from remus_ha.disk.qemu.rest import Quiesce
 from remus_ha.disk.qemu.worker import QemuWorker
+from remus_ha.disk.qemuimg import RAW
 from remus_ha.disk.tapdisk import attach
 from remus_ha.disk.tapdisk.attach import Image
 from remus_ha.disk.tapdisk.errors import ReplicationLost
@@ -27,7 +28,12 @@ from remus_ha.disk.tapdisk.names import Files
 
 
 class TapdiskDisks(QemuWorker):
-    """``quiesce`` is never used: nothing has to stand still for these disks."""
+    """``quiesce`` is never used: nothing has to stand still for these disks.
+
+    The block server reads and writes the image itself, as octets of the disk.
+    """
+
+    formats = (RAW,)
 
     def __init__(
         self,

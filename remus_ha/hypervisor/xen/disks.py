@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from remus_ha.disk.qemuimg import FORMATS
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest
-
-_BACKENDS = "/local/domain/0/backend"
+from remus_ha.hypervisor.xen.diskwatch import disks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class ServedDisk:
     path: str
     size: int
     node: str
+    format: str
 
 
 def served(xs: Any, guest: Guest) -> tuple[list[ServedDisk], list[RemusError]]:
@@ -25,29 +26,17 @@ def served(xs: Any, guest: Guest) -> tuple[list[ServedDisk], list[RemusError]]:
 
     ``xs``: a connection of ``xen.lowlevel.xs``.
     """
-    nodes = _qdisks(xs, guest.domid)
+    nodes = disks_of(xs, guest.domid, "qdisk")
     found: list[ServedDisk] = []
     obstacles: list[RemusError] = []
     for disk in guest.disks:
         if not disk.writable:
             continue
-        if disk.vdev not in nodes:
+        if not nodes.get(disk.vdev):
             obstacles.append(errors.DiskNotInQemu(name=guest.name, vdev=disk.vdev))
-        elif disk.format != "raw":
+        elif disk.format not in FORMATS:
             obstacles.append(errors.DiskFormat(name=guest.name, vdev=disk.vdev, format=disk.format))
         else:
-            size = nodes[disk.vdev]
-            found.append(ServedDisk(disk.vdev, disk.path, size, f"{disk.vdev}-{disk.format}"))
+            size, node = nodes[disk.vdev], f"{disk.vdev}-{disk.format}"
+            found.append(ServedDisk(disk.vdev, disk.path, size, node, disk.format))
     return found, obstacles
-
-
-def _qdisks(xs: Any, domid: int) -> dict[str, int]:
-    """Octets of each disk that a QEMU serves to the domain, by its name in the guest."""
-    top = f"{_BACKENDS}/qdisk/{domid}"
-    sizes = {}
-    for devid in xs.ls("", top) or []:
-        values = [xs.read("", f"{top}/{devid}/{key}") for key in ("dev", "sectors", "sector-size")]
-        if all(values):
-            dev, sectors, sector = values
-            sizes[dev.decode()] = int(sectors) * int(sector)
-    return sizes

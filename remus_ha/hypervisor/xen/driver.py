@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.xen import lookup, paths, restore
 from remus_ha.hypervisor.xen.claim import claim
 from remus_ha.hypervisor.xen.disks import ServedDisk, served
+from remus_ha.hypervisor.xen.diskwatch import DiskWatch, disks_of
 from remus_ha.hypervisor.xen.domain import XenDomain, info_of, life_of, xl
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.hypervisor.xen.savers import Savers
@@ -124,6 +125,13 @@ class XenDriver:
     def disks(self, guest: Guest) -> list[ServedDisk]:
         """The guest's disks that can be replicated."""
         return served(self._xs, guest)[0]
+
+    def all_disks(self, domid: int) -> dict[str, int]:
+        """Octets of each disk that is served to the domain, by its name in the guest."""
+        return disks_of(self._xs, domid)
+
+    def watch_disks(self, domid: int, before: Mapping[str, int]) -> DiskWatch:
+        return DiskWatch.open(self.version, domid, before)
 
     def backup_obstacles(self, guest: Guest, their_version: str) -> list[RemusError]:
         """Why this host cannot be the backup of another host's guest; empty when it can."""

@@ -34,7 +34,7 @@ from remus_ha.core.witness import Ledger
 from remus_ha.disk import tls
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.hypervisor.base import Life
-from remus_ha.hypervisor.errors import CommandFailed, NotEnoughMemory
+from remus_ha.hypervisor.errors import CommandFailed, DiskChanged, NotEnoughMemory
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.kept import Kept
 from remus_ha.killpoint import KillPoint
@@ -76,6 +76,10 @@ class PrimaryXen:
         path = install(self._bench.root, self._bench.scenario)
         return SaveHelper(path, domid, stream_fd, log)
 
+    def watch_disks(self, domid: int, before: dict[str, int]) -> "PluggedDisks":
+        self._bench.plugged = PluggedDisks()
+        return self._bench.plugged
+
     def domain_of(self, uuid: str) -> tuple[int, str] | None:
         """What an earlier process has created."""
         return self._bench.created
@@ -86,6 +90,29 @@ class PrimaryXen:
             raise CommandFailed(command="xl create", detail="no memory")
         self._bench.story(f"created {name}")
         return 8
+
+
+class PluggedDisks:
+    """In place of DiskWatch."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._change: DiskChanged | None = None
+
+    def become(self, what: str) -> None:
+        self._change = DiskChanged(vdev="xvdb", what=what)
+        os.eventfd_write(self._fd, 1)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def change(self) -> DiskChanged | None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+        return self._change
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 class HelperStarts:
@@ -238,9 +265,10 @@ class Pair:
         self.disks: dict[str, int] = {}  # octets of each
         self.paths: dict[str, Path] = {}  # of their images on the primary, where it looks at them
         self.disk_entry = "tests.functional.checkpoint.straight:StraightDisks"
-        self.disk_ack = "received"
+        self.disk_ack, self.disk_format = "received", "raw"
         self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
+        self.plugged: PluggedDisks
         self.primary: Side
         self.backup: Side
         self.primary_process: Primary
@@ -280,7 +308,17 @@ class Pair:
             certificate=encode_certificate(own.certificate),
             wall_clock_s=time.time(),
             disks=tuple(
-                DiskSpec(vdev, str(self.image(vdev)), size, self.disk_ack, "", False, 1 << 30, 0)
+                DiskSpec(
+                    vdev=vdev,
+                    path=str(self.image(vdev)),
+                    size=size,
+                    ack=self.disk_ack,
+                    identity="",
+                    overwrite=False,
+                    limit=1 << 30,
+                    generation=0,
+                    format=self.disk_format,
+                )
                 for vdev, size in self.disks.items()
             ),
             disk_key=self.disk_key,
@@ -362,6 +400,7 @@ class Pair:
             disk_rate=0,
             config=CONFIG,
             product_version="",
+            all_disks=self.disks,
         )
 
     def _run_primary(self, session: Session, *, resumes: bool) -> None:

@@ -3,14 +3,18 @@
 import os
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from remus_ha.core import backup as backup_table
 from remus_ha.disk import tls
 from remus_ha.disk.spec import journal_of
+from remus_ha.disk.store.users import user_of
+from remus_ha.hypervisor.base import Life
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from tests.functional.checkpoint.pair import Pair
 from tests.functional.checkpoint.straight import StraightDisks
@@ -38,8 +42,16 @@ class Disks:
             assert "wrote" in client.write(0, 4096, octet)
 
     def images(self) -> list[int]:
-        """The first octet of each image on the backup."""
-        return [self.pair.image(vdev).read_bytes()[0] for vdev in self.pair.disks]
+        """The first octet of each disk on the backup."""
+        return [self._first(self.pair.image(vdev)) for vdev in self.pair.disks]
+
+    def _first(self, image: Path) -> int:
+        if self.pair.disk_format == "qcow2":
+            raw = image.with_suffix(".raw")
+            command = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(image), str(raw)]
+            subprocess.run(command, check=True, timeout=30)
+            image = raw
+        return image.read_bytes()[0]
 
     def pid(self, vdev: str) -> int:
         """A store's process."""
@@ -92,9 +104,14 @@ def is_alive(pair: Pair) -> bool:
     return (pair.result("backup") or {}).get("detail") == "alive"
 
 
+FORMATS = pytest.mark.parametrize("image_format", ["raw", "qcow2"])
+
+
+@FORMATS
 def test_after_the_primarys_death_the_disks_are_at_the_committed_epoch(
-    pair: Pair, disks: Disks
+    pair: Pair, disks: Disks, image_format: str
 ) -> None:
+    pair.disk_format = image_format
     start(pair, disks)
     disks.write(1)
     wait_epochs(pair, 3)
@@ -102,6 +119,7 @@ def test_after_the_primarys_death_the_disks_are_at_the_committed_epoch(
     disks.write(2)  # of an epoch that never ends
     pair.wait(lambda: is_alive(pair))
     assert disks.images() == [1, 1]
+    assert not any(user_of(pair.image(vdev)) for vdev in pair.disks), "the copy opens them now"
     assert pair.restore.path.read_bytes().count(CHECKPOINT_END) >= 4
 
 
@@ -168,8 +186,12 @@ def test_a_lost_connection_of_a_disk_ends_the_session(pair: Pair, disks: Disks) 
     pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
 
 
-def test_a_store_that_dies_with_the_primary_is_taken_up(pair: Pair, disks: Disks) -> None:
+@FORMATS
+def test_a_store_that_dies_with_the_primary_is_taken_up(
+    pair: Pair, disks: Disks, image_format: str
+) -> None:
     """Its process is gone when the copy is to live: what it had committed is in its journal."""
+    pair.disk_format = image_format
     start(pair, disks)
     disks.write(7)
     wait_epochs(pair, 2)
@@ -190,3 +212,35 @@ def test_the_journal_is_empty_after_a_failover(pair: Pair, disks: Disks) -> None
     pair.wait(lambda: is_alive(pair))
     for vdev in pair.disks:
         assert not list(journal_of(pair.image(vdev)).glob("epoch-*"))
+
+
+def told(pair: Pair) -> str:
+    return "\n".join(event["text"] for event in pair.result()["events"])
+
+
+def test_a_disk_that_is_plugged_in_ends_the_protection(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    pair.plugged.become("attached")
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert "XEN-030: disk xvdb was attached" in told(pair)
+    assert pair.guest.life() is Life.RUNNING
+
+
+def test_a_guest_that_is_destroyed_loses_its_disks_first(pair: Pair, disks: Disks) -> None:
+    """It is gone on purpose, and nothing else is said of it."""
+    start(pair, disks)
+    pair.guest.become(Life.PAUSED)
+    pair.plugged.become("detached")
+    pair.guest.become(Life.GONE)
+    pair.primary.join()
+    assert "XEN-030" not in told(pair)
+    assert pair.result()["detail"] == "stopped"
+
+
+def test_a_paused_guest_that_has_got_a_disk_goes_on_unprotected(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    pair.guest.become(Life.PAUSED)
+    pair.plugged.become("attached")
+    pair.guest.become(Life.RUNNING)
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert "XEN-030" in told(pair)

@@ -28,11 +28,17 @@ DEADLINE_S = 30.0
 
 
 class Guest:
-    """A QEMU that has the disk ``xvda`` as libxl opens it, and serves it as its guest's disk."""
+    """A QEMU that has the disk ``xvda`` as libxl opens it, and serves it as its guest's disk.
 
-    def __init__(self, directory: Path, *, direct: bool = False) -> None:
+    A qcow2 one lies upon another, whose octets are all that there is at first.
+    """
+
+    def __init__(self, directory: Path, *, direct: bool = False, image_format: str = "raw") -> None:
         self.image = directory / "primary.img"
         self.image.write_bytes(os.urandom(SIZE))
+        self.node = f"xvda-{image_format}"
+        if image_format == "qcow2":
+            self.image = layered(directory / "primary.qcow2", self.image)
         self.qmp, self.nbd = directory / "qmp", directory / "guest.nbd"
         past_cache = ",file.cache.direct=on,file.aio=native" if direct else ""
         own = directory / "own-qmp"
@@ -43,7 +49,7 @@ class Guest:
                 *("qemu-system-x86_64", "-daemonize", "-pidfile", str(pid)),
                 *("-machine", "none", "-nodefaults", "-display", "none"),
                 "-blockdev",
-                f"driver=raw,node-name=xvda-raw,discard=unmap,file.driver=file,file.locking=off,"
+                f"driver={image_format},node-name={self.node},discard=unmap,file.driver=file,file.locking=off,"
                 f"file.discard=unmap,file.filename={self.image}{past_cache}",
                 *("-qmp", f"unix:{self.qmp},server=on,wait=off"),
                 *("-qmp", f"unix:{own},server=on,wait=off"),
@@ -59,7 +65,7 @@ class Guest:
                 "block-export-add",
                 type="nbd",
                 id="guest",
-                **{"node-name": "xvda-raw"},
+                **{"node-name": self.node},
                 name="",
                 writable=True,
             )
@@ -91,10 +97,24 @@ class Guest:
         assert select.select([self._process], [], [], DEADLINE_S)[0]
 
 
+def layered(path: Path, base: Path) -> Path:
+    """A qcow2 image that has nothing of its own yet: all is in the raw one below."""
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(path)]
+    subprocess.run(command, check=True, timeout=DEADLINE_S)
+    return path
+
+
 class Backup:
     """A store that serves over TLS, or, not ``secure``, in the clear; ``image``: what it finds."""
 
-    def __init__(self, directory: Path, *, secure: bool = True, image: bytes | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        secure: bool = True,
+        image_format: str = "raw",
+        image: bytes | None = None,
+    ) -> None:
         self.image = directory / "backup.img"
         if image is not None:
             self.image.write_bytes(image)
@@ -108,6 +128,7 @@ class Backup:
             socket=str(directory / "store.sock"),
             ack="received",
             limit=1 << 30,
+            format=image_format,
         )
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))

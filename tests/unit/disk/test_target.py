@@ -142,6 +142,7 @@ def test_a_local_file_system_cannot_be_shared(tmp_path: Path) -> None:
         {"limit": -1},
         {"generation": -1},
         {"ack": "maybe"},
+        {"format": "vhd"},
     ],
 )
 def test_a_request_that_cannot_be_believed(spec: DiskSpec, wrong: dict[str, object]) -> None:

@@ -6,6 +6,7 @@ The store behind it is a real one as well.
 import os
 import select
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from remus_ha.disk import tls
+from remus_ha.disk import qemuimg, tls
 from remus_ha.disk.base import Mirrored, Stage, Stores
 from remus_ha.disk.qemu.driver import QemuDisks
 from remus_ha.disk.qemu.errors import MirrorLost, QemuUnreachable
-from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, reach
+from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
 from tests.functional.disk.store.test_nbd import Client
 
 
@@ -48,7 +49,7 @@ def driver(guest: Guest, backup: Backup) -> Iterator[QemuDisks]:
 def driver_of(guest: Guest, backup: Backup) -> QemuDisks:
     return QemuDisks(
         domid=7,
-        disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port)],
+        disks=[Mirrored("xvda", guest.node, SIZE, backup.port)],
         stores=Stores("127.0.0.1", backup.tls, 0),
         quiesce=guest.quiesce,
         close_there=lambda n: None,
@@ -136,7 +137,7 @@ def test_a_stranger_is_refused_by_the_store(guest: Guest, backup: Backup, tmp_pa
     stranger = tls.save(tls.create(), tmp_path / "stranger")
     driver = QemuDisks(
         domid=7,
-        disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port)],
+        disks=[Mirrored("xvda", guest.node, SIZE, backup.port)],
         stores=Stores("127.0.0.1", stranger, 0),
         quiesce=guest.quiesce,
         close_there=lambda n: None,
@@ -160,7 +161,7 @@ def test_a_qemu_that_is_gone(guest: Guest, backup: Backup) -> None:
 def test_slow_synchronisation_shows_progress_and_can_be_ended(guest: Guest, backup: Backup) -> None:
     driver = QemuDisks(
         domid=7,
-        disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port)],
+        disks=[Mirrored("xvda", guest.node, SIZE, backup.port)],
         stores=Stores("127.0.0.1", backup.tls, 2 << 20),
         quiesce=guest.quiesce,
         close_there=lambda n: None,
@@ -198,3 +199,39 @@ def test_a_mirrored_epoch_is_vouched_for_and_one_after_a_loss_is_not(
     assert isinstance(reach(driver, Stage.FREE), MirrorLost)
     assert not driver.vouches(2)
     client.kill()
+
+
+@pytest.fixture
+def layered_guest(tmp_path: Path) -> Iterator[Guest]:
+    made = Guest(tmp_path, image_format="qcow2")
+    yield made
+    made.end()
+
+
+def test_a_qcow2_disk_is_replicated_whole_also_what_lies_below_it(
+    layered_guest: Guest, tmp_path: Path
+) -> None:
+    """The replica is a qcow2 image as well, and stands alone."""
+    guest, backup = layered_guest, Backup(tmp_path, image_format="qcow2")
+    driver = driver_of(guest, backup)
+    driver.begin()
+    assert reach(driver, Stage.MIRRORED) is None
+    client = Client.of(guest.nbd)
+    assert "wrote" in client.write(4096, 65536, 0xAB)
+    assert "wrote" in client.do("write -z 1M 1M", "wrote")
+    client.kill()
+    store = Orders(backup.setup.socket)
+    store.order("close", 0)
+    store.said("prepared")
+    store.order("commit", 0)
+    driver.free()
+    reach(driver, Stage.FREE)
+    driver.close()
+    store.order("finish")
+    assert store.said("finished")["n"] == 0
+    store.order("quit")
+    store.said("gone")
+    ours, theirs = f"nbd+unix:///?socket={guest.nbd}", str(backup.image)
+    compared = subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", ours, theirs])
+    assert compared.returncode == 0
+    assert qemuimg.info(backup.image).beneath == ""

@@ -21,19 +21,21 @@ SIZE = 4 << 20
 class Store:
     """A store's process and a receiver's connection to it."""
 
-    def __init__(self, directory: Path, *, known: bool = True) -> None:
+    def __init__(self, directory: Path, *, known: bool = True, **more: Any) -> None:
+        """``more``: of its setup."""
         self.directory, self.nbd = directory, directory / "nbd.sock"
         self.image = directory / "disk.img"
-        self.setup = Setup(
-            disk="xvda",
-            path=str(self.image),
-            size=SIZE,
-            known=known,
-            directory=str(directory / "journal"),
-            socket=str(directory / "store.sock"),
-            ack="received",
-            limit=1 << 30,
-        )
+        setup: dict[str, Any] = {
+            "disk": "xvda",
+            "path": str(self.image),
+            "size": SIZE,
+            "known": known,
+            "directory": str(directory / "journal"),
+            "socket": str(directory / "store.sock"),
+            "ack": "received",
+            "limit": 1 << 30,
+        }
+        self.setup = Setup(**{**setup, **more})
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.nbd))
             listener.listen()

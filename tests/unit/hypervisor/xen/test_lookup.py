@@ -81,12 +81,23 @@ def test_a_disk_that_a_qemu_serves_can_be_replicated(driver: XenDriver) -> None:
     guest = lookup.parse(entry, Life.RUNNING)
     assert driver.obstacles(guest, disks_may_differ=False) == []
     (disk,) = driver.disks(guest)
-    assert disk == ServedDisk("xvda", "/var/lib/xen/web1.img", 1 << 20, "xvda-raw")
+    assert disk == ServedDisk("xvda", "/var/lib/xen/web1.img", 1 << 20, "xvda-raw", "raw")
 
 
-def test_only_raw_disks_can_be_replicated(driver: XenDriver) -> None:
+def test_a_qcow2_disk_can_be_replicated(driver: XenDriver) -> None:
     entry = pvh()
     entry["config"]["disks"] = [{**DISKS[0], "format": "qcow2"}]
+    driver._xs = Xenstore(qdisk(51712, "xvda", 2048))
+    guest = lookup.parse(entry, Life.RUNNING)
+    assert driver.obstacles(guest, disks_may_differ=False) == []
+    (disk,) = driver.disks(guest)
+    assert disk == ServedDisk("xvda", "/var/lib/xen/web1.img", 1 << 20, "xvda-qcow2", "qcow2")
+
+
+@pytest.mark.parametrize("image_format", ["vhd", "qcow", "qed", "empty"])
+def test_disks_of_other_formats_are_refused(driver: XenDriver, image_format: str) -> None:
+    entry = pvh()
+    entry["config"]["disks"] = [{**DISKS[0], "format": image_format}]
     driver._xs = Xenstore(qdisk(51712, "xvda", 2048))
     (refused,) = driver.obstacles(lookup.parse(entry, Life.RUNNING), disks_may_differ=False)
     assert isinstance(refused, errors.DiskFormat)
