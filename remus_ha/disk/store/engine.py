@@ -173,6 +173,11 @@ class EpochStore:
                     _overlay(found, offset, log, entry)
             return bytes(found)
 
+    def read_committed(self, offset: int, length: int) -> bytes:
+        """The disk as of the last committed epoch."""
+        with self.pinned():
+            return self.read(offset, length, upto=self._state.now.committed)
+
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """While inside, nothing is applied: a read finds one moment, not two."""
@@ -187,6 +192,11 @@ class EpochStore:
                 self._lock.notify_all()
 
     # --- epochs
+
+    @property
+    def open_epoch(self) -> int:
+        """The one that a write gets into now."""
+        return self._open
 
     def close(self, n: int) -> None:
         """Epoch ``n`` ends: what comes from now on belongs to the next one.

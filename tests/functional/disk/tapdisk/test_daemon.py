@@ -1,0 +1,237 @@
+"""The daemons of one disk on two hosts, from the guest's writes to the backup's image."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remus_ha.disk.tapdisk.errors import FlushFailed
+from tests.functional.disk.machine import DEADLINE_S
+from tests.functional.disk.writers import BLOCK, Writers, block, number_in
+
+from .daemons import SIZE, Daemon, Hosts, Pair, digest
+
+pytestmark = pytest.mark.root
+BLOCKS = SIZE // BLOCK
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    made = Hosts()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def pair(hosts: Hosts, tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(hosts, tmp_path)
+    yield made
+    made.end()
+
+
+def same(primary: Daemon, backup: Daemon) -> bool:
+    return digest(primary.image.read_bytes()) == digest(backup.content())
+
+
+def test_every_epoch_is_on_the_backup_when_it_is_done(pair: Pair) -> None:
+    primary, backup = pair.begin()
+    controller = primary.controller()
+    for _ in range(4):
+        writers = Writers(primary.nbd, blocks=BLOCKS)
+        writers.wait(150)
+        writers.stop()
+        assert not same(primary, backup), "an open epoch is seen"
+        controller.flush(DEADLINE_S)
+        writers.check(primary.image)
+        assert same(primary, backup)
+
+
+def test_an_epoch_holds_what_was_complete_at_its_flush_and_nothing_later(pair: Pair) -> None:
+    """The guest writes on as soon as the flush is written, and nobody waits for anything."""
+    primary, backup = pair.begin()
+    controller, blocks = primary.controller(), 256
+    writers = Writers(primary.nbd, blocks=blocks)
+    for _ in range(6):
+        writers.wait(150)
+        done = list(writers.done)
+        controller.begin(DEADLINE_S)
+        begun = list(writers.begun)
+        writers.wait(20)
+        while not controller.answered():
+            pass
+        image, checked = backup.content(), 0
+        for place in range(blocks):
+            if done[place] > 0:
+                number = number_in(image, place)
+                zeroed = number == 0 and begun[place] > done[place]
+                assert zeroed or done[place] <= number <= begun[place], f"block {place}"
+                checked += 1
+        assert checked > 50
+        assert begun != writers.begun
+    writers.stop()
+    writers.check(primary.image)
+
+
+def test_a_write_costs_no_round_trip(pair: Pair) -> None:
+    """It is complete while the backup does nothing at all."""
+    primary, backup = pair.begin()
+    os.kill(backup.pid, signal.SIGSTOP)
+    primary.client().write(0, block(1))
+    assert primary.image.read_bytes()[:BLOCK] == block(1)
+    os.kill(backup.pid, signal.SIGCONT)
+    primary.controller().flush(DEADLINE_S)
+    assert same(primary, backup)
+
+
+def test_writes_of_every_kind(pair: Pair) -> None:
+    primary, backup = pair.begin()
+    client = primary.client()
+    client.write(700, b"x" * 100)  # no whole sectors: the wire knows nothing else
+    client.write(1 << 20, os.urandom(3 << 20))
+    client.zero(2 << 20, 1 << 20)
+    client.write(SIZE - 512, b"y" * 512)
+    client.flush()
+    primary.controller().flush(DEADLINE_S)
+    assert primary.image.read_bytes()[700:800] == b"x" * 100
+    assert same(primary, backup)
+
+
+def test_the_backup_dies_and_the_guest_goes_on(pair: Pair) -> None:
+    primary, backup = pair.begin()
+    controller = primary.controller()
+    writers = Writers(primary.nbd)
+    controller.flush(DEADLINE_S)
+    backup.kill()
+    primary.hear("UNPROTECTED")
+    with pytest.raises(FlushFailed):
+        controller.flush(DEADLINE_S)
+    for _ in range(2):
+        with pytest.raises(FlushFailed):
+            primary.controller().flush(DEADLINE_S)
+    writers.wait(100)
+    writers.stop()
+    writers.check(primary.image)
+    assert primary.role == "unprotected"
+
+
+def test_a_flush_that_is_under_way_fails_when_the_backup_dies(pair: Pair) -> None:
+    primary, backup = pair.begin()
+    controller = primary.controller()
+    pid = backup.pid
+    os.kill(pid, signal.SIGSTOP)
+    primary.client().write(0, block(1))
+    controller.begin(DEADLINE_S)
+    assert not controller.answered()
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(FlushFailed):
+        while not controller.answered():
+            pass
+
+
+def test_a_backup_that_hangs_is_given_up(pair: Pair) -> None:
+    """The guest waits for room at most as long as a stall lasts, and sees no error."""
+    primary, backup = pair.begin()
+    os.kill(backup.pid, signal.SIGSTOP)
+    client = primary.client()
+    for i in range(96):
+        client.write((i % 8) << 20, bytes([i]) * (1 << 20))
+    assert "has not gone on for 3 s" in primary.hear("UNPROTECTED")
+    assert primary.image.read_bytes()[7 << 20 :] == bytes([95]) * (1 << 20)
+    os.kill(backup.pid, signal.SIGCONT)
+
+
+def test_the_primary_dies_and_its_open_epoch_with_it(pair: Pair) -> None:
+    primary, backup = pair.begin()
+    client = primary.client()
+    client.write(0, block(1) * 64)
+    primary.controller().flush(DEADLINE_S)
+    committed = primary.image.read_bytes()
+    client.write(4096, block(2) * 64)
+    primary.kill()
+    backup.hear("UNPROTECTED from now on, at epoch 1")
+    assert backup.role == "unprotected"
+    assert digest(backup.image.read_bytes()) == digest(committed)
+    guest = backup.client()
+    assert guest.read(0, 8192) == block(1) * 2
+    guest.write(0, block(3))
+    guest.flush()
+    assert backup.image.read_bytes()[:8192] == block(3) + block(1)
+
+
+def test_a_guests_write_on_the_backup_is_the_failover(pair: Pair) -> None:
+    """As with the original: the open epoch is dropped first, and the committed ones are in."""
+    primary, backup = pair.begin()
+    controller = primary.controller()
+    primary.client().write(0, block(1) * 3)
+    controller.flush(DEADLINE_S)
+    primary.client().write(4096, block(2))
+    backup.client().write(8192, block(9))
+    assert backup.role == "unprotected"
+    assert backup.image.read_bytes()[:12288] == block(1) * 2 + block(9)
+    primary.hear("UNPROTECTED")
+    with pytest.raises(FlushFailed):
+        controller.flush(DEADLINE_S)
+
+
+def test_ended_in_order_both_images_are_the_same_and_a_pair_again(pair: Pair) -> None:
+    primary, backup = pair.begin()
+    client = primary.client()
+    client.write(0, block(1))
+    primary.controller().flush(DEADLINE_S)
+    client.write(4096, block(2))  # no flush follows
+    assert primary.stop() == 0
+    backup.hear("UNPROTECTED")
+    assert digest(backup.image.read_bytes()) == digest(primary.image.read_bytes())
+    assert backup.stop() == 0
+    assert not primary.nbd.exists()
+    assert not list(primary.files.directory.glob("*.msg"))
+    primary, backup = pair.begin()
+    primary.client().write(0, block(3))
+    primary.controller().flush(DEADLINE_S)
+    assert same(primary, backup)
+
+
+def test_images_that_have_grown_apart_are_no_pair_until_somebody_says_so(pair: Pair) -> None:
+    primary, backup = pair.begin()
+    primary.client().write(0, block(1))
+    primary.kill()
+    backup.hear("UNPROTECTED")
+    backup.stop()
+    backup = pair.start("backup")  # nobody has written here
+    primary = pair.start("primary")
+    assert (primary.role, backup.role) == ("unprotected", "backup")
+    with pytest.raises(FlushFailed):
+        primary.controller().flush(DEADLINE_S)
+    primary.client().write(0, block(2))
+    primary.stop()
+    backup.stop()
+    backup.image.write_bytes(primary.image.read_bytes())
+    primary, backup = pair.begin("--in-sync")
+    primary.client().write(0, block(3))
+    primary.controller().flush(DEADLINE_S)
+    assert same(primary, backup)
+
+
+def test_the_guests_own_disk_is_not_offered_to_a_primary_again(pair: Pair) -> None:
+    """Else a primary that comes back would write over what the guest has done here."""
+    primary, backup = pair.begin()
+    primary.kill()
+    backup.hear("UNPROTECTED")
+    backup.client().write(0, block(9))
+    backup.kill()
+    backup = pair.start("backup")
+    assert backup.role == "unprotected"
+    assert backup.content()[:BLOCK] == block(9)
+
+
+def test_a_backup_that_died_brings_its_committed_epochs_in(pair: Pair) -> None:
+    primary, backup = pair.begin()
+    controller, client = primary.controller(), primary.client()
+    for n in range(1, 6):
+        client.write(0, block(n) * 512)
+        controller.flush(DEADLINE_S)
+    backup.kill()
+    again = pair.start("backup")
+    assert again.content()[: 512 * BLOCK] == block(5) * 512
