@@ -110,8 +110,8 @@ def begin(
     """Start the process; it will serve on ``listener``.
 
     ``file`` is where ``setup`` lies from now on; ``log`` None: it writes where this process does.
-    ``options`` are nbdkit's, ``parameters`` its filters'; ``kept`` are descriptors that it holds
-    as long as it lives. Raises the plugin's ``silent``.
+    ``options`` are nbdkit's, ``parameters`` its filters'; ``kept`` are descriptors above 3 that it
+    holds as long as it lives. Raises the plugin's ``silent``.
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     words = ["--foreground", *options, "python", str(plugin.path), f"setup={file}", *parameters]

@@ -23,6 +23,7 @@ from remus_ha.disk.tapdisk.wire import SECTOR
 
 END_S = 60.0  # a last commit, or committed epochs on their way into the image
 _LINE = 65536
+_ABOVE_LISTENER = 4  # the daemon's listening socket becomes its descriptor 3
 _PLUGIN = plugin.Plugin(Path(__file__).with_name("daemon.py"), ServerRefused, ServerDidNotStart)
 # The protocol knows whole sectors. What a client asks for beyond 1 MiB comes in pieces, so no
 # single write is longer than what a connection may have queued.
@@ -64,10 +65,11 @@ def _lock(setup: Setup, files: Files) -> int:
         raise ServerDidNotStart(disk=setup.uri, detail=e, log=files.log) from e
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_LISTENER)
     except OSError as e:
-        os.close(fd)
         raise DaemonRuns(address=files.address) from e
-    return fd
+    finally:
+        os.close(fd)
 
 
 def _listen(setup: Setup, files: Files) -> socket.socket:
