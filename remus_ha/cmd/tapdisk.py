@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     process = launch.start(setup, files, files.log if args.detach else None)
     if setup.device:
         _attach(setup, files, process)
+    print(setup.device or setup.nbd, flush=True)  # as tap-ctl does
     if not args.detach:
         _watch(setup, files, process)
     return 0

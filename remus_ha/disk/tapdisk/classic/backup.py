@@ -134,7 +134,7 @@ class Backup(Disk):
         if self._guest_wrote:
             return
         if self._role is Role.BACKUP and not self._at_close:
-            raise OSError(errno.EBUSY, "the receiver decides when this disk is the guest's")
+            raise OSError(errno.EPERM, "the receiver decides when this disk is the guest's")
         try:
             self.take_over("a guest writes here")
         except DiskError as e:

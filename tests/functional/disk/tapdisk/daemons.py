@@ -16,6 +16,7 @@ from pathlib import Path
 
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.fifo import FlushController
+from remus_ha.lines import read_line
 from tests.functional.disk.machine import DEADLINE_S, Orders
 from tests.functional.disk.writers import Nbd
 
@@ -74,7 +75,7 @@ def set_namespace(fd: int) -> None:
 
 
 class Daemon:
-    """``remus-ha tapdisk`` in the foreground, on one of the hosts."""
+    """``remus-ha tapdisk`` on one of the hosts; ``ends``: not in the foreground, or not at all."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Daemon:
         directory: Path,
         *options: str,
         address: str = ADDRESS,
-        fails: bool = False,
+        ends: bool = False,
     ) -> None:
         self.directory, self.image = directory, directory / "disk.img"
         directory.mkdir(exist_ok=True)
@@ -94,15 +95,19 @@ class Daemon:
         self.process = subprocess.Popen(
             [*hosts.inside(host), *self.command(*options)],
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        assert self.process.stderr
         self._words = b""
-        if fails:
-            self.process.wait(DEADLINE_S * 2)
-            self.said = self.process.stderr.read().decode().splitlines()
+        if ends:
+            told, said = self.process.communicate(timeout=DEADLINE_S * 2)
+            self.told, self.said = told.decode().strip(), said.decode().splitlines()
             return
-        self.hear("serves as")
+        assert self.process.stdout
+        line = read_line(self.process.stdout.fileno(), time.monotonic() + DEADLINE_S)
+        self.told = line.decode().strip()
+        if not self.told:
+            self.hear("why it did not start")
         self.orders = Orders(self.files.orders)
 
     def command(self, *options: str) -> list[str]:
@@ -110,21 +115,20 @@ class Daemon:
         return [*words, "--directory", str(self.files.directory), *options]
 
     def hear(self, words: str) -> str:
-        """The next line that it says with these words in it; waits for it."""
+        """The first line with these words in it that was not asked for before; waits for it."""
         end = time.monotonic() + DEADLINE_S
         assert self.process.stderr
         fd = self.process.stderr.fileno()
         while True:
-            *lines, self._words = self._words.split(b"\n")
-            for i, raw in enumerate(lines):
-                self.said.append(raw.decode())
-                if words in self.said[-1]:
-                    self._words = b"\n".join([*lines[i + 1 :], self._words])
-                    return self.said[-1]
+            for line in self.said:
+                if words in line:
+                    self.said.remove(line)
+                    return line
             assert select.select([fd], [], [], end - time.monotonic())[0], self.said
             octets = os.read(fd, 65536)
             assert octets, self.said
-            self._words += octets
+            *lines, self._words = (self._words + octets).split(b"\n")
+            self.said += [line.decode() for line in lines]
 
     @property
     def role(self) -> str:
@@ -194,6 +198,12 @@ class Pair:
     def end(self) -> None:
         for daemon in self._daemons:
             daemon.end()
+
+
+def await_answer(controller: FlushController) -> None:
+    """To the flush that was begun. Raises what ``answered`` raises."""
+    while not controller.answered():
+        assert select.select([controller], [], [], DEADLINE_S)[0]
 
 
 def digest(content: bytes) -> str:

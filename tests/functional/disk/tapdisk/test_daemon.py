@@ -2,8 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,24 +9,10 @@ from remus_ha.disk.tapdisk.errors import FlushFailed
 from tests.functional.disk.machine import DEADLINE_S
 from tests.functional.disk.writers import BLOCK, Writers, block, number_in
 
-from .daemons import SIZE, Daemon, Hosts, Pair, digest
+from .daemons import SIZE, Daemon, Pair, await_answer, digest
 
 pytestmark = pytest.mark.root
 BLOCKS = SIZE // BLOCK
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    made = Hosts()
-    yield made
-    made.end()
-
-
-@pytest.fixture
-def pair(hosts: Hosts, tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(hosts, tmp_path)
-    yield made
-    made.end()
 
 
 def same(primary: Daemon, backup: Daemon) -> bool:
@@ -59,8 +43,7 @@ def test_an_epoch_holds_what_was_complete_at_its_flush_and_nothing_later(pair: P
         controller.begin(DEADLINE_S)
         begun = list(writers.begun)
         writers.wait(20)
-        while not controller.answered():
-            pass
+        await_answer(controller)
         image, checked = backup.content(), 0
         for place in range(blocks):
             if done[place] > 0:
@@ -126,8 +109,7 @@ def test_a_flush_that_is_under_way_fails_when_the_backup_dies(pair: Pair) -> Non
     assert not controller.answered()
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(FlushFailed):
-        while not controller.answered():
-            pass
+        await_answer(controller)
 
 
 def test_a_backup_that_hangs_is_given_up(pair: Pair) -> None:
@@ -224,14 +206,3 @@ def test_the_guests_own_disk_is_not_offered_to_a_primary_again(pair: Pair) -> No
     backup = pair.start("backup")
     assert backup.role == "unprotected"
     assert backup.content()[:BLOCK] == block(9)
-
-
-def test_a_backup_that_died_brings_its_committed_epochs_in(pair: Pair) -> None:
-    primary, backup = pair.begin()
-    controller, client = primary.controller(), primary.client()
-    for n in range(1, 6):
-        client.write(0, block(n) * 512)
-        controller.flush(DEADLINE_S)
-    backup.kill()
-    again = pair.start("backup")
-    assert again.content()[: 512 * BLOCK] == block(5) * 512
