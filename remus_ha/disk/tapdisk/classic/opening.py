@@ -25,6 +25,7 @@ from remus_ha.disk.tapdisk.wire import SECTOR
 
 _LOOK_S = 10.0  # for a backup that is being started
 _AGAIN_S = 0.2  # between two looks for a backup
+_REFUSAL_S = 0.5  # a backup that has its primary says so by a reset, if not at once
 
 Log = Callable[[str], None]
 
@@ -91,10 +92,16 @@ def _connect(address: tuple[str, int]) -> PrimaryPeer:
     until = time.monotonic() + _LOOK_S
     while True:
         try:
-            return connect(address, max(1.0, until - time.monotonic()))
+            peer = connect(address, max(1.0, until - time.monotonic()))
+            break
         except PeerUnreachable as e:
             cause = e.__cause__
             refused = isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED
             if not refused or time.monotonic() >= until:
                 raise
         time.sleep(_AGAIN_S)
+    peer.serve(_REFUSAL_S)
+    if peer.error is not None:
+        peer.close()
+        raise PeerUnreachable(address=f"{address[0]} port {address[1]}", detail=peer.error)
+    return peer

@@ -75,7 +75,7 @@ def set_namespace(fd: int) -> None:
 
 
 class Daemon:
-    """``remus-ha tapdisk`` on one of the hosts; ``ends``: not in the foreground, or not at all."""
+    """``remus-ha tapdisk`` on one of the hosts; ``told`` is empty where it did not start."""
 
     def __init__(
         self,
@@ -84,7 +84,6 @@ class Daemon:
         directory: Path,
         *options: str,
         address: str = ADDRESS,
-        ends: bool = False,
     ) -> None:
         self.directory, self.image = directory, directory / "disk.img"
         directory.mkdir(exist_ok=True)
@@ -98,17 +97,16 @@ class Daemon:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self._words = b""
-        if ends:
-            told, said = self.process.communicate(timeout=DEADLINE_S * 2)
-            self.told, self.said = told.decode().strip(), said.decode().splitlines()
-            return
         assert self.process.stdout
+        assert self.process.stderr
+        self._words = b""
         line = read_line(self.process.stdout.fileno(), time.monotonic() + DEADLINE_S)
         self.told = line.decode().strip()
-        if not self.told:
-            self.hear("why it did not start")
-        self.orders = Orders(self.files.orders)
+        if self.told:
+            self.orders = Orders(self.files.orders)
+        else:
+            self.said = self.process.stderr.read().decode().splitlines()
+            self.process.wait(DEADLINE_S)
 
     def command(self, *options: str) -> list[str]:
         words = [sys.executable, "-m", "remus_ha.cmd.remus_ha", "tapdisk", self.uri]
@@ -185,6 +183,7 @@ class Pair:
 
     def start(self, host: str, *options: str) -> Daemon:
         daemon = Daemon(self._hosts, host, self._directory / host, *options)
+        assert daemon.told, daemon.said
         self._daemons.append(daemon)
         return daemon
 

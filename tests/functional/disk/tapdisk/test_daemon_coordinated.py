@@ -120,7 +120,7 @@ def test_what_a_receiver_may_have_committed_is_not_decided_here(
 ) -> None:
     image = tmp_path / "backup" / "disk.img"
     leave(image, Commit.COORDINATED, committed=False)
-    daemon = Daemon(hosts, "backup", tmp_path / "backup", ends=True)
+    daemon = Daemon(hosts, "backup", tmp_path / "backup")
     assert daemon.process.returncode == 1
     assert "DISK-151" in "\n".join(daemon.said)
     assert (journal_of(image) / "epoch-1").exists()

@@ -24,16 +24,16 @@ def refused(daemon: Daemon, code: str) -> None:
 
 
 def test_no_backup(hosts: Hosts, pair: Pair, tmp_path: Path) -> None:
-    refused(Daemon(hosts, "primary", tmp_path / "primary", ends=True), "DISK-105")
+    refused(Daemon(hosts, "primary", tmp_path / "primary"), "DISK-105")
 
 
 def test_a_disk_has_one_daemon(hosts: Hosts, pair: Pair, tmp_path: Path) -> None:
     """The one that lives keeps its sockets and its FIFOs."""
     backup = pair.start("backup")
-    refused(Daemon(hosts, "backup", tmp_path / "backup", ends=True), "DISK-152")
+    refused(Daemon(hosts, "backup", tmp_path / "backup"), "DISK-152")
     assert len(backup.content()) == SIZE
     primary = pair.start("primary")
-    refused(Daemon(hosts, "primary", tmp_path / "primary", ends=True), "DISK-152")
+    refused(Daemon(hosts, "primary", tmp_path / "primary"), "DISK-152")
     primary.controller().flush(DEADLINE_S)
 
 
@@ -41,14 +41,14 @@ def test_an_address_that_is_taken(hosts: Hosts, pair: Pair, tmp_path: Path) -> N
     pair.start("backup")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "disk.img").write_bytes(bytes(SIZE))
-    refused(Daemon(hosts, "backup", tmp_path / "other", ends=True), "DISK-113")
+    refused(Daemon(hosts, "backup", tmp_path / "other"), "DISK-113")
 
 
 def test_an_image_that_is_used(hosts: Hosts, pair: Pair, tmp_path: Path) -> None:
     backup = pair.start("backup")
     (tmp_path / "other").mkdir()
     os.link(backup.image, tmp_path / "other" / "disk.img")
-    again = Daemon(hosts, "backup", tmp_path / "other", address=f"{BACKUP}:9001", ends=True)
+    again = Daemon(hosts, "backup", tmp_path / "other", address=f"{BACKUP}:9001")
     refused(again, "DISK-150")
 
 
@@ -57,11 +57,11 @@ def test_an_image_that_is_no_disk(hosts: Hosts, tmp_path: Path, size: int | None
     (tmp_path / "one").mkdir()
     if size is not None:
         (tmp_path / "one" / "disk.img").write_bytes(bytes(size))
-    refused(Daemon(hosts, "backup", tmp_path / "one", ends=True), "DISK-136")
+    refused(Daemon(hosts, "backup", tmp_path / "one"), "DISK-136")
 
 
 def test_a_name_that_is_none(hosts: Hosts, tmp_path: Path) -> None:
-    refused(Daemon(hosts, "backup", tmp_path / "one", address="nowhere", ends=True), "DISK-115")
+    refused(Daemon(hosts, "backup", tmp_path / "one", address="nowhere"), "DISK-115")
 
 
 def test_a_second_primary_gets_nothing_and_disturbs_nobody(
@@ -71,9 +71,8 @@ def test_a_second_primary_gets_nothing_and_disturbs_nobody(
     (tmp_path / "second").mkdir()
     (tmp_path / "second" / "disk.img").write_bytes(bytes(SIZE))
     second = Daemon(hosts, "primary", tmp_path / "second")
-    second.hear("UNPROTECTED")
-    second.client().write(0, block(9))
-    second.end()
+    refused(second, "DISK-105")
+    assert "reset" in second.said[0]
     primary.client().write(4096, block(1))
     primary.controller().flush(DEADLINE_S)
     assert digest(backup.content()) == digest(primary.image.read_bytes())
