@@ -1,6 +1,8 @@
 """A backup's daemon whose epochs a receiver makes real, and what a dead one has left."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,6 @@ def test_what_a_receiver_may_have_committed_is_not_decided_here(
     assert daemon.process.returncode == 1
     assert "DISK-151" in "\n".join(daemon.said)
     assert (journal_of(image) / "epoch-1").exists()
+    recover = [sys.executable, "-m", "remus_ha.cmd.remus_ha", "disk", "recover", str(image)]
+    subprocess.run(recover, check=True)
+    assert pair.start("backup").role == "backup"
