@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from remus_ha.disk.store.engine import Ack
+from remus_ha.disk.store.engine import LIMIT, Ack
 from remus_ha.disk.tapdisk.classic import launch, nbdko
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.setup import Commit, Setup
@@ -45,6 +45,13 @@ def add_parser(commands: Any) -> None:
         help="backup: what a commit that it has answered outlives (default: %(default)s)",
     )
     p.add_argument(
+        "--journal",
+        metavar="OCTETS",
+        type=int,
+        default=LIMIT,
+        help="backup: what epochs may take that are not in the image (default: %(default)s)",
+    )
+    p.add_argument(
         "--in-sync",
         action="store_true",
         help="both images are the same again, whatever is on record here",
@@ -79,6 +86,7 @@ def _setup(args: argparse.Namespace, files: Files) -> Setup:
         orders=str(files.orders),
         commit=args.commit,
         ack=args.ack,
+        limit=args.journal,
         in_sync=args.in_sync,
         device=args.attach,
     )

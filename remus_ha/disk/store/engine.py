@@ -198,6 +198,12 @@ class EpochStore:
         """The one that a write gets into now."""
         return self._open
 
+    @property
+    def open_octets(self) -> int:
+        """What the open epoch takes of the journal."""
+        log = self._logs.get(self._open)
+        return log.size if log else 0
+
     def close(self, n: int) -> None:
         """Epoch ``n`` ends: what comes from now on belongs to the next one.
 

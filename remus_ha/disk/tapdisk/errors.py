@@ -277,6 +277,14 @@ class DaemonEnded(TapdiskError):
     remedy = "Look at what it said and at 'dmesg'; its image is as it was, and can be served again."
 
 
+class EpochTooLarge(TapdiskError):
+    """Only its end, which comes behind more of its writes, could make room."""
+
+    code = "DISK-156"
+    cause = "the open epoch of {disk} has outgrown the journal of {limit} octets"
+    remedy = "Let a controller end epochs as long as the guest runs, or give '--journal' more."
+
+
 class AttachFailed(TapdiskError):
     code = "DISK-155"
     cause = "{command} failed: {detail}"

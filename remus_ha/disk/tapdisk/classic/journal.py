@@ -29,13 +29,13 @@ def take_up(image: Path) -> None:
     if now.prepared > now.committed and not (directory / _ALONE).exists():
         raise EpochInDoubt(path=image, n=now.prepared)
     if now.committed > now.applied:
-        recover(_setup(image, 0, Ack.DURABLE), -1)
+        recover(_setup(image, 0, Ack.DURABLE, LIMIT), -1)
 
 
-def begin(image: Path, size: int, commit: Commit, ack: Ack) -> Path:
+def begin(image: Path, size: int, commit: Commit, ack: Ack, limit: int) -> Path:
     """The directory of a new store, which ``remus-ha disk recover`` understands. Raises OSError."""
     directory = journal_of(image)
-    rundir.write_json_durably(directory / SETUP, asdict(_setup(image, size, ack)))
+    rundir.write_json_durably(directory / SETUP, asdict(_setup(image, size, ack, limit)))
     if commit is Commit.AT_CLOSE:
         (directory / _ALONE).touch()
     else:
@@ -43,7 +43,7 @@ def begin(image: Path, size: int, commit: Commit, ack: Ack) -> Path:
     return directory
 
 
-def _setup(image: Path, size: int, ack: Ack) -> StoreSetup:
+def _setup(image: Path, size: int, ack: Ack, limit: int) -> StoreSetup:
     return StoreSetup(
         disk=str(image),
         path=str(image),
@@ -52,5 +52,5 @@ def _setup(image: Path, size: int, ack: Ack) -> StoreSetup:
         directory=str(journal_of(image)),
         socket="",
         ack=ack.value,
-        limit=LIMIT,
+        limit=limit,
     )

@@ -57,9 +57,9 @@ def open_disk(setup: Setup, log: Log) -> Disk:
             image=image, fifos=fifos, peer=peer, apart=apart, says_last=says_last, log=log
         )
     ack = Ack(setup.ack)
-    directory = journal.begin(path, image.size, commit, ack)
-    store = EpochStore(disk=setup.uri, image=image, directory=directory, ack=ack)
-    reception = Reception(setup.uri, listener, store, fifos)
+    directory = journal.begin(path, image.size, commit, ack, setup.limit)
+    store = EpochStore(disk=setup.uri, image=image, directory=directory, ack=ack, limit=setup.limit)
+    reception = Reception(setup.uri, listener, store, fifos, limit=setup.limit)
     return Backup(
         image=image, store=store, reception=reception, commit=commit, apart=apart, log=log
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from remus_ha.disk.store.engine import EpochStore
 from remus_ha.disk.tapdisk.classic.flushes import Flushes
 from remus_ha.disk.tapdisk.connection import Wake
-from remus_ha.disk.tapdisk.errors import ReplicationLost
+from remus_ha.disk.tapdisk.errors import EpochTooLarge, ReplicationLost
 from remus_ha.disk.tapdisk.fifo import TapdiskFifos
 from remus_ha.disk.tapdisk.peer import STALL_S, BackupPeer
 from remus_ha.disk.tapdisk.wire import SECTOR
@@ -24,9 +24,16 @@ class Reception:
     """
 
     def __init__(
-        self, disk: str, listener: socket.socket, store: EpochStore, fifos: TapdiskFifos
+        self,
+        disk: str,
+        listener: socket.socket,
+        store: EpochStore,
+        fifos: TapdiskFifos,
+        *,
+        limit: int,
     ) -> None:
-        self._disk, self._store = disk, store
+        """``limit``: the journal's, octets."""
+        self._disk, self._store, self._limit = disk, store, limit
         self._peer = BackupPeer(listener, self, store.size // SECTOR)
         self._flushes = Flushes(fifos, lambda _: False)
         self._closing: tuple[int, Callable[[], None]] | None = None
@@ -69,7 +76,12 @@ class Reception:
     # --- what the peer tells
 
     def write(self, offset_octets: int, data: bytes) -> None:
-        """Raises StoreSevered, StorePoisoned, ReplicationLost: it is not in the epoch then."""
+        """Waits for room. Raises EpochTooLarge, StoreSevered, StorePoisoned, ReplicationLost.
+
+        It is not in the epoch then.
+        """
+        if self._store.open_octets > self._limit:
+            raise EpochTooLarge(disk=self._disk, limit=self._limit)
         try:
             self._store.write(offset_octets, data)
         except OSError as e:

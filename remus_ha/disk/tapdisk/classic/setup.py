@@ -17,9 +17,9 @@ class Commit(enum.Enum):
 class Setup:
     """``uri`` is the disk's name, ``directory`` the FIFOs', ``nbd`` and ``orders`` are sockets.
 
-    ``commit`` and ``ack`` are values of ``Commit`` and of the store's ``Ack``. ``in_sync``: the
-    operator's word that both images are the same. ``device``: the nbd device that is connected to
-    the disk, if any.
+    ``commit`` and ``ack`` are values of ``Commit`` and of the store's ``Ack``. ``limit``: octets of
+    a backup's journal. ``in_sync``: the operator's word that both images are the same.
+    ``device``: the nbd device that is connected to the disk, if any.
     """
 
     uri: str
@@ -28,6 +28,7 @@ class Setup:
     orders: str
     commit: str
     ack: str
+    limit: int
     in_sync: bool
     device: str = ""
     ready_fd: int = -1

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -78,6 +79,24 @@ def test_writes_of_every_kind(pair: Pair) -> None:
     client.flush()
     primary.controller().flush(DEADLINE_S)
     assert primary.image.read_bytes()[700:800] == b"x" * 100
+    assert same(primary, backup)
+
+
+def test_writes_to_one_place_are_in_one_order_on_both_sides(pair: Pair) -> None:
+    primary, backup = pair.begin()
+
+    def overwrite(number: int) -> None:
+        """All are at about the same place at a time, and overlap in parts."""
+        client = primary.client()
+        for place in range(100):
+            client.write(place * 65536 + number * 512, bytes([number]) * 61440)
+
+    threads = [threading.Thread(target=overwrite, args=(i,)) for i in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    primary.controller().flush(DEADLINE_S)
     assert same(primary, backup)
 
 
@@ -206,3 +225,21 @@ def test_the_guests_own_disk_is_not_offered_to_a_primary_again(pair: Pair) -> No
     backup = pair.start("backup")
     assert backup.role == "unprotected"
     assert backup.content()[:BLOCK] == block(9)
+
+
+def test_an_epoch_that_outgrows_the_journal_costs_the_protection(pair: Pair) -> None:
+    """Nobody hangs: the backup keeps what is committed, the guest goes on."""
+    primary, backup = pair.begin("--journal", str(1 << 20))
+    controller, client = primary.controller(), primary.client()
+    for _ in range(3):
+        client.write(0, block(1) * 200)  # one after another they have room
+        controller.flush(DEADLINE_S)
+    committed = primary.image.read_bytes()
+    for i in range(4):
+        client.write(i << 20, block(2) * 256)
+    assert "DISK-156" in backup.hear("the primary is lost")
+    backup.hear("UNPROTECTED from now on, at epoch 3")
+    primary.hear("UNPROTECTED")
+    assert digest(backup.content()) == digest(committed)
+    client.write(4 << 20, block(3))
+    assert primary.image.read_bytes()[4 << 20 :][:BLOCK] == block(3)

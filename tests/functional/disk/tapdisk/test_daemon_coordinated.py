@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from remus_ha.disk.spec import journal_of
-from remus_ha.disk.store.engine import Ack, EpochStore
+from remus_ha.disk.store.engine import LIMIT, Ack, EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.tapdisk.classic import journal
 from remus_ha.disk.tapdisk.classic.setup import Commit
@@ -82,7 +82,7 @@ def leave(image: Path, commit: Commit, *, committed: bool) -> None:
     """What a store leaves that dies with epoch 1 held whole, and nothing of it in the image."""
     child = os.fork()
     if child == 0:
-        directory = journal.begin(image, image.stat().st_size, commit, Ack.RECEIVED)
+        directory = journal.begin(image, image.stat().st_size, commit, Ack.RECEIVED, LIMIT)
         store = EpochStore(disk="xvda", image=Image.open(image), directory=directory)
         with store.pinned():  # nothing is applied
             for n in (0, 1):
