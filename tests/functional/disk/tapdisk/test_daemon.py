@@ -1,12 +1,14 @@
 """The daemons of one disk on two hosts, from the guest's writes to the backup's image."""
 
 import os
+import random
 import signal
 import threading
 
 import pytest
 
-from remus_ha.disk.tapdisk.errors import FlushFailed
+from remus_ha.disk.tapdisk.errors import FlushFailed, TapdiskGone
+from remus_ha.disk.tapdisk.fifo import FlushController
 from tests.functional.disk.machine import DEADLINE_S
 from tests.functional.disk.writers import BLOCK, Writers, block, number_in
 
@@ -159,6 +161,43 @@ def test_the_primary_dies_and_its_open_epoch_with_it(pair: Pair) -> None:
     guest.write(0, block(3))
     guest.flush()
     assert backup.image.read_bytes()[:8192] == block(3) + block(1)
+
+
+def end_epochs(
+    controller: FlushController, writers: Writers, epochs: list[tuple[list[int], list[int]]]
+) -> None:
+    """One after another; what was complete before each flush, and begun when it was written."""
+    while True:
+        done = list(writers.done)
+        controller.begin(DEADLINE_S)
+        epochs.append((done, list(writers.begun)))
+        await_answer(controller)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_primary_dies_at_any_moment(pair: Pair, seed: int) -> None:
+    """The backup is at the last epoch that was answered, or at the one that was asked for."""
+    primary, backup = pair.begin()
+    controller, blocks, chance = primary.controller(), 256, random.Random(seed)
+    writers = Writers(primary.nbd, blocks=blocks)
+    death = threading.Timer(chance.uniform(0.3, 1.0), os.kill, (primary.pid, signal.SIGKILL))
+    death.start()
+    epochs = [([-1] * blocks, [-1] * blocks)]
+    with pytest.raises(TapdiskGone):
+        end_epochs(controller, writers, epochs)
+    death.join()
+    with pytest.raises(OSError, match=r"closed the connection|reset|Broken pipe"):
+        writers.stop()
+    at = int(backup.hear("UNPROTECTED").split("at epoch ")[1].split(":")[0])
+    assert len(epochs) - 2 <= at < len(epochs), "the last flush is not answered"
+    assert at > 2
+    done, begun = epochs[at]
+    image = backup.image.read_bytes()
+    for place in range(blocks):
+        if done[place] > 0:
+            number = number_in(image, place)
+            zeroed = number == 0 and begun[place] > done[place]
+            assert zeroed or done[place] <= number <= begun[place], f"block {place}"
 
 
 def test_a_guests_write_on_the_backup_is_the_failover(pair: Pair) -> None:
