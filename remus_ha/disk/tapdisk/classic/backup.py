@@ -139,7 +139,10 @@ class Backup(Disk):
             self.take_over("a guest writes here")
         except DiskError as e:
             raise OSError(errno.EIO, str(e)) from e
-        self._apart.set()
+        try:
+            self._apart.set()
+        except OSError as e:  # no reason to give the guest an error
+            self._log(f"{self._apart.path} cannot be written ({e}): start no primary again")
         self._guest_wrote = True
 
     def flush(self) -> None:
