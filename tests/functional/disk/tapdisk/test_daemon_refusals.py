@@ -17,6 +17,7 @@ pytestmark = pytest.mark.root
 
 
 def refused(daemon: Daemon, code: str) -> None:
+    daemon.end()  # where it was not refused
     said = "\n".join(daemon.said)
     assert daemon.process.returncode == 1, said
     assert f": {code}: " in said, said
