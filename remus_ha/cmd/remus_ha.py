@@ -15,6 +15,7 @@ COMMANDS = (
     "cleanup",
     "fenced",
     "disk",
+    "tapdisk",
     "witness",
     "receive",
 )

@@ -65,9 +65,9 @@ class Starting:
     """A process that is coming up."""
 
     def __init__(
-        self, plugin: Plugin, disk: str, process: subprocess.Popen[bytes], fd: int, log: Path
+        self, plugin: Plugin, disk: str, process: subprocess.Popen[bytes], fd: int, log: Path | None
     ) -> None:
-        self._plugin, self._disk, self._log = plugin, disk, log
+        self._plugin, self._disk, self._log = plugin, disk, log or "standard error"
         self.process, self._fd = process, fd
 
     def wait(self) -> int:
@@ -102,20 +102,24 @@ def begin(
     setup: dict[str, Any],
     file: Path,
     listener: socket.socket,
-    log: Path,
+    log: Path | None,
     options: Sequence[str] = (),
+    parameters: Sequence[str] = (),
+    kept: Sequence[int] = (),
 ) -> Starting:
     """Start the process; it will serve on ``listener``.
 
-    ``file`` is where ``setup`` lies from now on, ``options`` are nbdkit's. Raises the plugin's
-    ``silent``.
+    ``file`` is where ``setup`` lies from now on; ``log`` None: it writes where this process does.
+    ``options`` are nbdkit's, ``parameters`` its filters'; ``kept`` are descriptors above 3 that it
+    holds as long as it lives. Raises the plugin's ``silent``.
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC)
-    words = ["--foreground", *options, "python", str(plugin.path), f"setup={file}"]
+    words = ["--foreground", *options, "python", str(plugin.path), f"setup={file}", *parameters]
     try:
         rundir.write_json_durably(file, {**setup, "ready_fd": theirs})
-        with open(log, "ab") as out:
-            process = nbdkit(listener, words, theirs, output=out.fileno())
+        with open(log, "ab") if log else contextlib.nullcontext() as out:
+            output = out.fileno() if out else None
+            process = nbdkit(listener, words, theirs, *kept, output=output)
     except OSError as e:
         os.close(ours)
         raise plugin.silent(disk=disk, detail=e, log=log) from e

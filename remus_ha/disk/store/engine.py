@@ -178,6 +178,11 @@ class EpochStore:
                     _overlay(found, offset, log, entry)
             return bytes(found)
 
+    def read_committed(self, offset: int, length: int) -> bytes:
+        """The disk as of the last committed epoch."""
+        with self.pinned():
+            return self.read(offset, length, upto=self._state.now.committed)
+
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """While inside, nothing is applied: a read finds one moment, not two."""
@@ -224,6 +229,17 @@ class EpochStore:
         return found
 
     # --- epochs
+
+    @property
+    def open_epoch(self) -> int:
+        """The one that a write gets into now."""
+        return self._open
+
+    @property
+    def open_octets(self) -> int:
+        """What the open epoch takes of the journal."""
+        log = self._logs.get(self._open)
+        return log.size if log else 0
 
     def close(self, n: int) -> None:
         """Epoch ``n`` ends: what comes from now on belongs to the next one.

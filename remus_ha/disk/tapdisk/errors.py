@@ -1,6 +1,7 @@
 """What can go wrong between two tapdisk-remus peers, or with the FIFOs. Codes DISK-101 onwards.
 
-From DISK-130 on: with the block server that stands between a running guest and its image.
+From DISK-130 on: with the block server that stands between a running guest and its image. From
+DISK-150 on: with the daemon that a host runs for such a disk.
 
 Everything that a peer can cause by what it *sends* is a ``WireError``.
 """
@@ -239,3 +240,54 @@ class NoSuchNode(TapdiskError):
     code = "DISK-138"
     cause = "the guest's QEMU has no block node {node} over a local image"
     remedy = "Only raw images that QEMU itself opens (qdisk) can be moved; see 'xl list -l'."
+
+
+class ImageInUse(TapdiskError):
+    code = "DISK-150"
+    cause = "{path} is in use ({by}); two that write to it would destroy it"
+    remedy = "End what uses it; the guest gets at it through the disk's daemon alone."
+
+
+class EpochInDoubt(TapdiskError):
+    """The receiver that would know is gone."""
+
+    code = "DISK-151"
+    cause = "epoch {n} of {path} was held whole, and a receiver may have committed it or not"
+    remedy = (
+        "Run 'remus-ha disk recover' for all images of the guest together; "
+        "it says which epoch they hold."
+    )
+
+
+class DaemonRuns(TapdiskError):
+    code = "DISK-152"
+    cause = "the disk at {address} has its daemon on this host already"
+    remedy = "End that with 'remus-ha tapdisk --stop URI' first."
+
+
+class DaemonNotThere(TapdiskError):
+    code = "DISK-153"
+    cause = "no daemon serves the disk at {address} on this host"
+    remedy = "Look whether its process lives, and name the same URI and '--directory'."
+
+
+class DaemonEnded(TapdiskError):
+    code = "DISK-154"
+    cause = "the daemon of {disk} has ended by itself, with status {status}"
+    remedy = "Look at what it said and at 'dmesg'; its image is as it was, and can be served again."
+
+
+class EpochTooLarge(TapdiskError):
+    """Only its end, which comes behind more of its writes, could make room."""
+
+    code = "DISK-156"
+    cause = "the open epoch of {disk} has outgrown the journal of {limit} octets"
+    remedy = "Let a controller end epochs as long as the guest runs, or give '--journal' more."
+
+
+class AttachFailed(TapdiskError):
+    code = "DISK-155"
+    cause = "{command} failed: {detail}"
+    remedy = (
+        "Install 'nbd-client' here, load the kernel's module with 'modprobe nbd', and try again."
+    )

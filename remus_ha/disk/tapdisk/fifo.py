@@ -28,6 +28,7 @@ from remus_ha.disk.tapdisk.errors import (
 )
 
 DIRECTORY = Path("/var/run/tap")
+MODE = 0o755  # of the directory, as ever
 FLUSH, DONE, FAIL = b"flush", b"done", b"fail"
 
 _REPLY = 4
@@ -209,7 +210,7 @@ class TapdiskFifos:
 def _make(path: Path) -> None:
     """Root's alone: who may write there may end an epoch, who may read can swallow a reply."""
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=MODE, parents=True, exist_ok=True)
         os.mkfifo(path, 0o600)
     except FileExistsError:
         pass

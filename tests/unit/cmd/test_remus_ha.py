@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("protect", "unprotect", "status", "check", "cleanup", "fenced", "witness", "receive")
+COMMANDS = (
+    *("protect", "unprotect", "status", "check", "cleanup", "fenced", "tapdisk", "witness"),
+    "receive",
+)
 
 
 def run(tmp_path: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,22 @@
+"""Two hosts for the tests of the daemons."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .daemons import Hosts, Pair
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[Hosts]:
+    made = Hosts()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def pair(hosts: Hosts, tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(hosts, tmp_path)
+    yield made
+    made.end()

@@ -1,0 +1,210 @@
+"""Two hosts on this machine, each a network namespace, and the daemons of disks on them."""
+
+import contextlib
+import hashlib
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from remus_ha.disk.tapdisk.classic.files import Files
+from remus_ha.disk.tapdisk.fifo import FlushController
+from remus_ha.lines import read_line
+from tests.functional.disk.machine import DEADLINE_S, Orders
+from tests.functional.disk.writers import Nbd
+
+SIZE = 8 << 20
+PRIMARY, BACKUP = "10.9.0.1", "10.9.0.2"
+PORT = 9000
+ADDRESS = f"{BACKUP}:{PORT}"
+
+
+class Hosts:
+    """Namespaces ``primary`` and ``backup`` with a link between them."""
+
+    def __init__(self) -> None:
+        self.names = {"primary": f"tap{os.getpid()}p", "backup": f"tap{os.getpid()}b"}
+        for name in self.names.values():
+            ip("netns", "add", name)
+        ours, theirs = self.names.values()
+        link = f"link add eth0 type veth peer name eth0 netns {theirs}"
+        ip("-n", ours, *link.split())
+        for name, address in zip((ours, theirs), (PRIMARY, BACKUP), strict=True):
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                ip("-n", name, "link", "set", device, "up")
+
+    def inside(self, host: str) -> list[str]:
+        """What a command begins with that is to run there."""
+        return ["ip", "netns", "exec", self.names[host]]
+
+    @contextmanager
+    def entered(self, host: str) -> Iterator[None]:
+        """This thread makes its sockets there meanwhile."""
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        there = os.open(f"/run/netns/{self.names[host]}", os.O_RDONLY | os.O_CLOEXEC)
+        set_namespace(there)
+        try:
+            yield
+        finally:
+            set_namespace(here)
+            os.close(here)
+            os.close(there)
+
+    def end(self) -> None:
+        for name in self.names.values():
+            ip("netns", "delete", name)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+def set_namespace(fd: int) -> None:
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).setns(fd, 0x40000000):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+class Daemon:
+    """``remus-ha tapdisk`` on one of the hosts; ``told`` is empty where it did not start."""
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        host: str,
+        directory: Path,
+        *options: str,
+        address: str = ADDRESS,
+    ) -> None:
+        self.directory, self.image = directory, directory / "disk.img"
+        directory.mkdir(exist_ok=True)
+        self.uri = f"tap:remus:{address}|aio:{self.image}"
+        self.files = Files(directory / "tap", address)
+        self.nbd = self.files.nbd
+        self.said: list[str] = []
+        self.process = subprocess.Popen(
+            [*hosts.inside(host), *self.command(*options)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdout
+        assert self.process.stderr
+        self._words = b""
+        line = read_line(self.process.stdout.fileno(), time.monotonic() + DEADLINE_S)
+        self.told = line.decode().strip()
+        if self.told:
+            self.orders = Orders(self.files.orders)
+        else:
+            self.said = self.process.stderr.read().decode().splitlines()
+            self.process.wait(DEADLINE_S)
+
+    def command(self, *options: str) -> list[str]:
+        words = [sys.executable, "-m", "remus_ha.cmd.remus_ha", "tapdisk", self.uri]
+        return [*words, "--directory", str(self.files.directory), *options]
+
+    def hear(self, words: str) -> str:
+        """The first line with these words in it that was not asked for before; waits for it."""
+        end = time.monotonic() + DEADLINE_S
+        assert self.process.stderr
+        fd = self.process.stderr.fileno()
+        while True:
+            for line in self.said:
+                if words in line:
+                    self.said.remove(line)
+                    return line
+            assert select.select([fd], [], [], end - time.monotonic())[0], self.said
+            octets = os.read(fd, 65536)
+            assert octets, self.said
+            *lines, self._words = (self._words + octets).split(b"\n")
+            self.said += [line.decode() for line in lines]
+
+    @property
+    def role(self) -> str:
+        return str(self.orders.status()["role"])
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves."""
+        raw = self.orders._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("iii", raw)[0])
+
+    def controller(self) -> FlushController:
+        return FlushController(ADDRESS, self.files.directory)
+
+    def client(self) -> Nbd:
+        return Nbd(self.nbd)
+
+    def content(self) -> bytes:
+        """The whole disk, as a guest would read it."""
+        client = self.client()
+        found = client.read(0, client.size)
+        client.close()
+        return found
+
+    def kill(self) -> None:
+        """The process that serves dies, as by a power cut of its host."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.wait(DEADLINE_S)
+
+    def stop(self) -> int:
+        """In order; the command's exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_S)
+
+    def end(self) -> None:
+        """Whatever is left. Idempotent."""
+        if self.process.poll() is None:
+            with contextlib.suppress(OSError, AttributeError):
+                os.kill(self.pid, signal.SIGKILL)
+            self.process.kill()
+            self.process.wait()
+
+
+class Pair:
+    """A primary and a backup of one disk, whose images are the same at first."""
+
+    def __init__(self, hosts: Hosts, directory: Path) -> None:
+        self._hosts, self._directory = hosts, directory
+        self._daemons: list[Daemon] = []
+        content = os.urandom(SIZE)
+        for host in ("primary", "backup"):
+            (directory / host).mkdir()
+            (directory / host / "disk.img").write_bytes(content)
+
+    def start(self, host: str, *options: str) -> Daemon:
+        daemon = Daemon(self._hosts, host, self._directory / host, *options)
+        assert daemon.told, daemon.said
+        self._daemons.append(daemon)
+        return daemon
+
+    def begin(self, *options: str) -> tuple[Daemon, Daemon]:
+        """Primary and backup."""
+        backup = self.start("backup", *options)
+        primary = self.start("primary", *options)
+        assert (primary.role, backup.role) == ("primary", "backup")
+        return primary, backup
+
+    def end(self) -> None:
+        for daemon in self._daemons:
+            daemon.end()
+
+
+def await_answer(controller: FlushController) -> None:
+    """To the flush that was begun. Raises what ``answered`` raises."""
+    while not controller.answered():
+        assert select.select([controller], [], [], DEADLINE_S)[0]
+
+
+def digest(content: bytes) -> str:
+    """Short, for a comparison whose failure is not to print a disk."""
+    return hashlib.sha256(content).hexdigest()

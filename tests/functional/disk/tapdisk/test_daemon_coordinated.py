@@ -1,0 +1,131 @@
+"""A backup's daemon whose epochs a receiver makes real, and what a dead one has left."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from remus_ha.disk.spec import journal_of
+from remus_ha.disk.store.engine import LIMIT, Ack, EpochStore
+from remus_ha.disk.store.image import Image
+from remus_ha.disk.tapdisk.classic import journal
+from remus_ha.disk.tapdisk.classic.setup import Commit
+from tests.functional.disk.machine import DEADLINE_S
+from tests.functional.disk.writers import BLOCK, block
+
+from .daemons import Daemon, Hosts, Pair
+
+pytestmark = pytest.mark.root
+COORDINATED = ("--commit", "coordinated")
+
+
+def test_an_epoch_is_real_when_the_receiver_says_so(pair: Pair) -> None:
+    primary, backup = pair.begin(*COORDINATED)
+    before = backup.content()[:BLOCK]
+    primary.client().write(0, block(1))
+    primary.controller().flush(DEADLINE_S)
+    assert backup.orders.said("prepared")["n"] == 1
+    assert backup.content()[:BLOCK] == before
+    backup.orders.order("commit", 1)
+    assert backup.orders.said("committed")["n"] == 1
+    assert backup.content()[:BLOCK] == block(1)
+
+
+def test_after_the_loss_the_receiver_decides(pair: Pair) -> None:
+    """Two epochs are whole, one of them is committed: that one it is."""
+    primary, backup = pair.begin(*COORDINATED)
+    controller, client = primary.controller(), primary.client()
+    for n in (1, 2):
+        client.write(0, block(n))
+        controller.flush(DEADLINE_S)
+        backup.orders.said("prepared")
+        if n == 1:
+            backup.orders.order("commit", 1)
+            backup.orders.said("committed")
+    client.write(0, block(3))
+    primary.kill()
+    backup.orders.said("severed")
+    guest = backup.client()
+    with pytest.raises(PermissionError):
+        guest.write(0, block(9))
+    assert backup.role == "backup"
+    backup.orders.order("finish")
+    assert backup.orders.said("finished")["n"] == 1
+    assert backup.role == "unprotected"
+    assert backup.image.read_bytes()[:BLOCK] == block(1)
+    guest.write(0, block(9))
+    assert backup.image.read_bytes()[:BLOCK] == block(9)
+
+
+def test_only_the_primary_closes_an_epoch(pair: Pair) -> None:
+    _, backup = pair.begin(*COORDINATED)
+    backup.orders.order("close", 1)
+    assert backup.orders.said("failed")["error"]["code"] == "DISK-011"
+
+
+def test_cut_off_by_the_receiver_the_primary_gets_no_done(pair: Pair) -> None:
+    primary, backup = pair.begin(*COORDINATED)
+    backup.orders.order("cut")
+    backup.orders.said("cut")
+    primary.hear("UNPROTECTED")
+
+
+def test_a_primary_takes_no_orders_of_a_receiver(pair: Pair) -> None:
+    primary, _ = pair.begin()
+    primary.orders.order("commit", 1)
+    assert primary.orders.said("failed")["error"]["code"] == "DISK-011"
+
+
+def leave(image: Path, commit: Commit, *, committed: bool) -> None:
+    """What a store leaves that dies with epoch 1 held whole, and nothing of it in the image."""
+    child = os.fork()
+    if child == 0:
+        directory = journal.begin(image, image.stat().st_size, commit, Ack.RECEIVED, LIMIT)
+        store = EpochStore(disk="xvda", image=Image.open(image), directory=directory)
+        with store.pinned():  # nothing is applied
+            for n in (0, 1):
+                store.close(n)
+                store.prepare()
+                if n == 0:
+                    store.commit(0)
+                    store.write(0, block(7))
+            if committed:
+                store.commit(1)
+            os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.parametrize("options", [(), COORDINATED])
+def test_committed_epochs_of_a_dead_store_are_in_the_image_first(
+    pair: Pair, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    image = tmp_path / "backup" / "disk.img"
+    leave(image, Commit.COORDINATED, committed=True)
+    assert image.read_bytes()[:BLOCK] != block(7)
+    backup = pair.start("backup", *options)
+    assert backup.content()[:BLOCK] == block(7)
+    assert image.read_bytes()[:BLOCK] == block(7)
+
+
+def test_an_uncommitted_epoch_of_a_dead_store_is_dropped(pair: Pair, tmp_path: Path) -> None:
+    image = tmp_path / "backup" / "disk.img"
+    before = image.read_bytes()
+    leave(image, Commit.AT_CLOSE, committed=False)
+    backup = pair.start("backup")
+    assert backup.content() == before
+
+
+def test_what_a_receiver_may_have_committed_is_not_decided_here(
+    hosts: Hosts, pair: Pair, tmp_path: Path
+) -> None:
+    image = tmp_path / "backup" / "disk.img"
+    leave(image, Commit.COORDINATED, committed=False)
+    daemon = Daemon(hosts, "backup", tmp_path / "backup")
+    assert daemon.process.returncode == 1
+    assert "DISK-151" in "\n".join(daemon.said)
+    assert (journal_of(image) / "epoch-1").exists()
+    recover = [sys.executable, "-m", "remus_ha.cmd.remus_ha", "disk", "recover", str(image)]
+    subprocess.run(recover, check=True)
+    assert pair.start("backup").role == "backup"
