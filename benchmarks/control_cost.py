@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import secrets
-import select
 import socket
 import statistics
 import struct
@@ -31,6 +30,7 @@ from remus_ha.stream.control import ControlChannel, accept_control, connect_cont
 from remus_ha.stream.credentials import client_context, create, server_context
 from remus_ha.stream.errors import PeerClosed
 from remus_ha.stream.frames import Ack, Epoch
+from remus_ha.waiting import readable
 
 VIFS = 4
 PACE_S = 0.025
@@ -126,7 +126,7 @@ def answer(listener: socket.socket, credentials: Any, peer: bytes) -> None:
 def receive(channel: ControlChannel) -> list[Any]:
     """Wait for frames, as an epoll loop does."""
     while not (frames := channel.pump()):
-        if not channel.ready and not select.select([channel], [], [], DEADLINE_S)[0]:
+        if not channel.ready and not readable(channel, DEADLINE_S):
             raise TimeoutError("the peer is silent")
     return frames
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from remus_ha.disk.store import launch
 from remus_ha.disk.store.launch import Setup
 from remus_ha.disk.tapdisk.driver import TapdiskDisks
 from remus_ha.lab.qmp import Qmp
+from remus_ha.waiting import readable
 
 SIZE = 1 << 30
 COPIED = 64 << 20  # of the disk that a driver replicates
@@ -284,7 +284,7 @@ def _replicated(make: type[DiskDriver], directory: Path, monitor: Path) -> Itera
 
 def _reach(driver: DiskDriver, stage: Stage) -> None:
     while driver.stage is not stage:
-        if not select.select([driver], [], [], 60)[0]:
+        if not readable(driver, 60):
             raise RuntimeError(f"{driver.stage} for a minute, not {stage}")
         driver.pump()
 

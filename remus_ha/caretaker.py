@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from remus_ha.journal import Journal
+from remus_ha.waiting import readable, writable
 
 BEAT, LET_GO, QUIT = b".", b"L", b"Q"
 BEAT_INTERVAL_S = 0.5
@@ -132,7 +133,7 @@ class Caretaker:
         except ProcessLookupError:
             return
         try:
-            select.select([pidfd], [], [], STALL_S)
+            readable(pidfd, STALL_S)
         finally:
             os.close(pidfd)
 
@@ -176,7 +177,7 @@ class CareLink:
 
     def quit(self) -> None:
         """The last word: waits a little for a caretaker that does not listen."""
-        select.select([], [self._fd], [], QUIT_S)
+        writable(self._fd, QUIT_S)
         self._say(QUIT)
 
     def lost(self) -> None:

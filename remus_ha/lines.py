@@ -1,8 +1,9 @@
 """One line of a descriptor, with a deadline."""
 
 import os
-import select
 import time
+
+from remus_ha.waiting import readable
 
 
 def read_line(fd: int, deadline: float) -> bytes:
@@ -13,7 +14,7 @@ def read_line(fd: int, deadline: float) -> bytes:
     line = b""
     while not line.endswith(b"\n"):
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([fd], [], [], left)[0]:
+        if left <= 0 or not readable(fd, left):
             raise TimeoutError("it is silent")
         octets = os.read(fd, 65536)
         if not octets:

@@ -5,7 +5,6 @@ is a finding. ``ledger_check`` judges what it saw.
 """
 
 import ipaddress
-import select
 import socket
 import threading
 import time
@@ -25,6 +24,7 @@ from remus_ha.lab.ledger_check import (
     longest_silence_ms,
     parse_reply,
 )
+from remus_ha.waiting import readable
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _AMOUNTS = 7
@@ -203,7 +203,7 @@ class LedgerClient:
     def _listen(self, until_s: float) -> None:
         assert self._socket is not None
         wait_s = max(0.0, until_s - time.monotonic())
-        if not select.select([self._socket], [], [], wait_s)[0]:
+        if not readable(self._socket, wait_s):
             return
         try:
             data = self._socket.recv(65536)

@@ -5,7 +5,6 @@ through a pidfd, so the process meant is the process hit.
 """
 
 import os
-import select
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remus_ha.lab.errors import TimedOut
+from remus_ha.waiting import readable
 
 
 def _stat(pid: int) -> list[str]:
@@ -105,5 +105,4 @@ def _reap(pid: int) -> None:
 
 def wait_readable(fd: int, deadline: float) -> bool:
     """Whether ``fd`` became readable before ``deadline`` (time.monotonic seconds)."""
-    ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-    return bool(ready)
+    return readable(fd, deadline - time.monotonic())

@@ -84,7 +84,10 @@ class Witness:
         """etcd tells of its readiness as systemd asks it to (sd_notify(3))."""
         death = os.pidfd_open(child.pid)
         try:
-            ready, _, _ = select.select([notify.fileno(), death], [], [], timeout_s)
+            poll = select.poll()
+            poll.register(notify, select.POLLIN)
+            poll.register(death, select.POLLIN)
+            ready = [fd for fd, _events in poll.poll(timeout_s * 1000)]
         finally:
             os.close(death)
         if not ready:

@@ -6,7 +6,6 @@ The keeper is its only caller; see ``remus_ha.receive.process`` for what it does
 import argparse
 import contextlib
 import os
-import select
 import socket
 import sys
 import time
@@ -32,6 +31,7 @@ from remus_ha.stream.credentials import (
 from remus_ha.stream.data import accept_data
 from remus_ha.stream.errors import HandshakeFailed, Unreachable
 from remus_ha.stream.tcp import listen
+from remus_ha.waiting import readable
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.load import open_witness
 from remus_ha.witness.none import is_none
@@ -85,7 +85,7 @@ def await_channel(
     end = time.monotonic() + ARRIVAL_S
     while True:
         link.beat()
-        if not select.select([listener], [], [], SLICE_S)[0]:
+        if not readable(listener, SLICE_S):
             if time.monotonic() >= end:
                 raise Unreachable(address="the primary", detail="it did not connect in time")
             continue

@@ -1,7 +1,6 @@
 """The copy of the guest on this host: the restoring process, and later the running domain."""
 
 import os
-import select
 import signal
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,6 +10,7 @@ from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.xen.domain import XenDomain, xl
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.loop import Loop
+from remus_ha.waiting import readable
 
 _END_S = 10.0
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Replica:
 
     def restoring(self) -> bool:
         """Whether the restoring process lives."""
-        return self._pidfd >= 0 and not select.select([self._pidfd], [], [], 0)[0]
+        return self._pidfd >= 0 and not readable(self._pidfd, 0)
 
     def _on_end(self, _events: int) -> None:
         self._loop.forget(self._pidfd)
@@ -82,7 +82,7 @@ class Replica:
                 os.killpg(self._pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it ended just now
-            select.select([self._pidfd], [], [], _END_S)
+            readable(self._pidfd, _END_S)
         found = self._xen.domain_of(self._uuid)
         if found is None:
             return

@@ -1,10 +1,11 @@
 """Who uses a file or a block device on this host, as far as dom0 can see."""
 
 import os
-import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from remus_ha.waiting import readable
 
 _LOOPS = "/sys/block"
 _PROC = Path("/proc")
@@ -25,7 +26,7 @@ def await_end_of_users(path: Path, seconds: float) -> None:
         except ProcessLookupError:
             continue
         try:
-            select.select([pidfd], [], [], max(0.0, end - time.monotonic()))
+            readable(pidfd, end - time.monotonic())
         finally:
             os.close(pidfd)
 

@@ -6,7 +6,6 @@ messages, u16 length then u16 number and arguments, to its standard output; an a
 """
 
 import os
-import select
 import signal
 import struct
 import subprocess
@@ -15,6 +14,7 @@ from collections.abc import Callable
 
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Ask, MemoryStream
+from remus_ha.waiting import readable
 
 _LOG, _PROGRESS, _SUSPEND, _POSTCOPY, _CHECKPOINT, _LOGDIRTY, _COMPLETE = 1, 2, 3, 4, 5, 7, 10
 _ASKS = {_SUSPEND: Ask.SUSPEND, _POSTCOPY: Ask.POSTCOPY, _CHECKPOINT: Ask.CHECKPOINT}
@@ -145,7 +145,7 @@ class SaveHelper(MemoryStream):
             while (left := deadline - time.monotonic()) > 0:
                 if self._asked:
                     self.reply(0)
-                if select.select([self._out], [], [], left)[0]:
+                if readable(self._out, left):
                     self.pump()
         except errors.SaveFailed:
             pass  # end of file, or it makes no sense any more

@@ -1,7 +1,6 @@
 """Programs on a host that the demo talks to over ssh while it runs."""
 
 import os
-import select
 import subprocess
 import threading
 import time
@@ -9,6 +8,7 @@ from collections.abc import Callable
 
 from remus_ha.lab.demo.errors import RemoteEnded
 from remus_ha.lab.host import Host
+from remus_ha.waiting import readable
 
 
 class Dialogue:
@@ -33,7 +33,7 @@ class Dialogue:
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._rest:
             wait_s = max(0.0, deadline - time.monotonic())
-            if not select.select([self._child.stdout], [], [], wait_s)[0]:
+            if not readable(self._child.stdout, wait_s):
                 raise self._ended(timeout_s)
             octets = os.read(self._child.stdout.fileno(), 65536)
             if not octets:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from remus_ha import caretaker
 from remus_ha.caretaker import CareLink
+from remus_ha.waiting import readable
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_S = 30.0
@@ -57,7 +57,7 @@ class Care:
 
     def eof(self, seconds: float = 0.0) -> bool:
         """Whether nobody holds the write end any more."""
-        return bool(select.select([self.pipe], [], [], seconds)[0]) and not os.read(self.pipe, 1)
+        return readable(self.pipe, seconds) and not os.read(self.pipe, 1)
 
     def _living(self) -> list[int]:
         """Every process of this test: they have its directory among their arguments."""

@@ -1,7 +1,6 @@
 """Whole sessions of a guest with two disks: real stores, and memory and disks at one epoch."""
 
 import os
-import select
 import signal
 import subprocess
 import time
@@ -16,6 +15,7 @@ from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store.users import user_of
 from remus_ha.hypervisor.base import Life
 from remus_ha.stream.xenstream import CHECKPOINT_END
+from remus_ha.waiting import readable
 from tests.functional.checkpoint.pair import Pair
 from tests.functional.checkpoint.straight import StraightDisks
 from tests.functional.disk.store.test_nbd import Client
@@ -145,7 +145,7 @@ def test_unprotect_frees_the_disks_and_ends_the_stores(pair: Pair, disks: Disks)
     assert pair.result()["state"] == "stopped"
     pair.backup.join()
     for fd in ends:
-        assert select.select([fd], [], [], 10)[0], "a store outlived its protection"
+        assert readable(fd, 10), "a store outlived its protection"
     assert StraightDisks.made[-1].stage.value == "free"
 
 

@@ -1,9 +1,10 @@
 """A replication link with accidents: two forwarded ports of loopback."""
 
 import contextlib
-import select
 import socket
 import threading
+
+from remus_ha.waiting import readable
 
 
 class Wire:
@@ -61,4 +62,4 @@ class Wire:
 
 
 def is_readable(fd: int, seconds: float) -> bool:
-    return bool(select.select([fd], [], [], seconds)[0])
+    return readable(fd, seconds)

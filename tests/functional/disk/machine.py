@@ -6,7 +6,6 @@ What "the guest" writes comes into that QEMU over NBD.
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from remus_ha.disk.errors import DiskError
 from remus_ha.disk.store import launch
 from remus_ha.disk.store.launch import Setup
 from remus_ha.lab.qmp import Qmp
+from remus_ha.waiting import readable
 
 SIZE = 48 << 20
 DEADLINE_S = 30.0
@@ -94,7 +94,7 @@ class Guest:
         """Idempotent."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
-        assert select.select([self._process], [], [], DEADLINE_S)[0]
+        assert readable(self._process, DEADLINE_S)
 
 
 def layered(path: Path, base: Path) -> Path:
@@ -159,7 +159,7 @@ def reach(driver: DiskDriver, stage: Stage) -> DiskError | None:
     loss: DiskError | None = None
     end = time.monotonic() + DEADLINE_S
     while driver.stage is not stage:
-        assert select.select([driver], [], [], end - time.monotonic())[0], driver.stage
+        assert readable(driver, end - time.monotonic()), driver.stage
         try:
             driver.pump()
         except DiskError as e:
@@ -196,7 +196,7 @@ class Orders:
 
     def is_silent(self, seconds: float) -> bool:
         """Whether nothing is said for so long."""
-        return not select.select([self._socket], [], [], seconds)[0]
+        return not readable(self._socket, seconds)
 
     def status(self) -> dict[str, Any]:
         self.order("status")

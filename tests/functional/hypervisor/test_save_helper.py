@@ -1,7 +1,6 @@
 """SaveHelper against a scripted helper, through real pipes."""
 
 import os
-import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from remus_ha.hypervisor.base import Ask
 from remus_ha.hypervisor.errors import SaveFailed
 from remus_ha.hypervisor.xen import helper as module
 from remus_ha.hypervisor.xen.helper import SaveHelper
+from remus_ha.waiting import readable
 from tests.functional.hypervisor.fake_helper import install, notes
 
 DEADLINE_S = 20.0
@@ -65,7 +65,7 @@ def await_asks(helper: SaveHelper, count: int = 1) -> list[Ask]:
     while len(asks) < count:
         left = until - time.monotonic()
         assert left > 0, f"{asks} by the deadline"
-        if select.select([helper], [], [], left)[0]:
+        if readable(helper, left):
             asks += helper.pump()
     return asks
 
@@ -206,7 +206,7 @@ def test_rubbish_is_a_failure_of_the_save(bench: Bench, rubbish: str) -> None:
 def test_answering_a_dead_helper_is_a_failure_of_the_save(bench: Bench) -> None:
     helper = bench.start("helper.say(SUSPEND)")
     end = os.pidfd_open(helper.pid)
-    assert select.select([end], [], [], DEADLINE_S)[0]
+    assert readable(end, DEADLINE_S)
     os.close(end)
     with pytest.raises(SaveFailed):
         helper.reply(1)

@@ -1,6 +1,5 @@
 """Another save of the same domain is noticed, our own is not."""
 
-import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from remus_ha.hypervisor.xen.savers import Savers
+from remus_ha.waiting import readable
 
 SOURCE = "#include <unistd.h>\nint main(void) { pause(); return 0; }\n"
 # A parent that is not this process: it prints the child's pid and waits for it.
@@ -42,7 +42,7 @@ def arguments(helper: Path, domid: int) -> list[str]:
 
 
 def noticed(savers: Savers) -> bool:
-    return bool(select.select([savers], [], [], 5)[0])
+    return readable(savers, 5)
 
 
 def test_a_save_by_somebody_else(savers: Savers, helper: Path) -> None:
@@ -74,5 +74,5 @@ def test_our_own_save_is_not_foreign(savers: Savers, helper: Path) -> None:
 
 
 def test_nothing_started_nothing_noticed(savers: Savers) -> None:
-    assert not select.select([savers], [], [], 0.1)[0]
+    assert not readable(savers, 0.1)
     assert not savers.seen()

@@ -11,7 +11,6 @@ makes a network namespace of its own for each case, prints one JSON object per c
 import ctypes
 import json
 import os
-import select
 import signal
 import socket
 import struct
@@ -28,6 +27,7 @@ from remus_ha.netbuf.modes import Mode
 from remus_ha.netbuf.plug import LOWEST_LIMIT_BYTES, PlugDriver
 from remus_ha.netbuf.precheck import vif_obstacles
 from remus_ha.netbuf.sweep import find_leftovers, remove
+from remus_ha.waiting import readable
 
 CLONE_NEWNS = 0x20000
 CLONE_NEWNET = 0x40000000
@@ -152,7 +152,7 @@ class Bench:
         ]
 
     def drain(self) -> None:
-        while select.select([self.outside], [], [], 0)[0]:
+        while readable(self.outside, 0):
             self.outside.recv(65536)
 
     def arrivals(self, count: int, timeout_s: float = ARRIVE_S) -> list[str]:
@@ -161,7 +161,7 @@ class Bench:
         deadline = time.monotonic() + timeout_s
         while len(marks) < count:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.outside], [], [], left)[0]:
+            if left <= 0 or not readable(self.outside, left):
                 break
             frame = self.outside.recv(65536)
             at = frame.find(MARK)
@@ -569,7 +569,7 @@ def receive_in_epochs(d: PlugDriver, listener: socket.socket) -> dict[str, int]:
         d.postsuspend()
         d.commit()
         epoch_count += 1
-        ready = select.select([peer or listener], [], [], 0.01)[0]
+        ready = readable(peer or listener, 0.01)
         if ready and peer is None:
             peer = listener.accept()[0]
             peer.setblocking(False)

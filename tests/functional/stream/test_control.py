@@ -1,6 +1,5 @@
 """Guards the control channel in an epoll loop: never blocks, loses nothing, ends with a reason."""
 
-import select
 import socket
 import ssl
 import time
@@ -11,6 +10,7 @@ from remus_ha.stream import tcp
 from remus_ha.stream.control import SEND_LIMIT, ControlChannel
 from remus_ha.stream.errors import PeerClosed, PortInUse, ProtocolError, SendQueueFull
 from remus_ha.stream.frames import Ack, Epoch, Error, Stop, StopReason, encode
+from remus_ha.waiting import readable
 
 from .peers import DEADLINE_S, Session, receive
 
@@ -38,7 +38,7 @@ def raw_server(session: Session) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
             try:
                 server.do_handshake()
             except ssl.SSLWantReadError:
-                select.select([client, server], [], [], 0.1)
+                readable(client, 0.05) or readable(server, 0.05)
     server.settimeout(DEADLINE_S)
     server.do_handshake()
     return client, server
@@ -134,7 +134,7 @@ def test_sending_to_a_dead_peer_raises_in_pump_only(
     primary, backup = channels
     backup._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     socket.socket.close(backup._sock)  # reset, as from a host that came back without us
-    select.select([primary], [], [], DEADLINE_S)
+    readable(primary, DEADLINE_S)
     for n in range(5):
         primary.send(Ack(SESSION_ID, n))
     assert primary.ready
@@ -163,7 +163,7 @@ def test_frame_in_small_pieces() -> None:
     for octet in encode(Ack(SESSION_ID, 9)):
         assert channel.pump() == []
         server.sendall(bytes([octet]))
-        select.select([channel], [], [], DEADLINE_S)
+        readable(channel, DEADLINE_S)
     assert receive(channel, 1) == [Ack(SESSION_ID, 9)]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from remus_ha import rundir
-from remus_ha.disk import errors, qemuimg, records
+from remus_ha.disk import errors, qemuimg
+from remus_ha.disk.lineage import NEVER, Lineage, record
 from remus_ha.disk.spec import DiskSpec, valid
 from remus_ha.disk.target import check_target
 from remus_ha.receive.request import Request
@@ -23,7 +24,7 @@ SIZE = 1 << 20
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskSpec:
     monkeypatch.setattr(rundir, "STATE", tmp_path / "state")
     path = str(tmp_path / "web1.qcow2")
-    return DiskSpec("xvda", path, SIZE, "received", "", False, 1 << 30, "qcow2")
+    return DiskSpec("xvda", path, SIZE, "received", "", False, 1 << 30, NEVER, "qcow2")
 
 
 def make(path: Path, *options: object, size: int = SIZE) -> Path:
@@ -66,7 +67,7 @@ def test_an_image_that_nobody_knows(spec: DiskSpec) -> None:
     make(Path(spec.path))
     with pytest.raises(errors.TargetForeign):
         check_target(spec, UUID)
-    records.remember(UUID, "xvda", spec.path)
+    record(Path(spec.path), Lineage(UUID, "xvda", NEVER))
     check_target(spec, UUID)
 
 
@@ -79,7 +80,7 @@ def test_a_raw_image_in_its_place(spec: DiskSpec) -> None:
 def test_an_image_that_depends_on_another(spec: DiskSpec) -> None:
     """Also where it is known: it would not hold what is written to it alone."""
     on_top_of_another(Path(spec.path))
-    records.remember(UUID, "xvda", spec.path)
+    record(Path(spec.path), Lineage(UUID, "xvda", NEVER))
     with pytest.raises(errors.TargetLayered, match=r"base\.qcow2"):
         check_target(spec, UUID)
     check_target(replace(spec, overwrite=True), UUID)

@@ -1,7 +1,6 @@
 """The receiver's one line to the front end, through a FIFO that nobody may be reading any more."""
 
 import os
-import select
 import time
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from remus_ha.lines import read_line
 from remus_ha.receive.__main__ import say
+from remus_ha.waiting import readable
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_without_a_reader_it_is_an_error_at_once(fifo: Path) -> None:
 def test_a_line_in_pieces_is_put_together(fifo: Path) -> None:
     fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
     os.write(fd, b'{"ver')
-    assert select.select([fd], [], [], 1)[0]
+    assert readable(fd, 1)
     os.write(fd, b'sion":1}\n')
     assert read_line(fd, time.monotonic() + 5) == b'{"version":1}\n'
     os.close(fd)

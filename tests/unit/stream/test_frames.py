@@ -26,7 +26,7 @@ sessions = st.binary(min_size=16, max_size=16)
 u64 = st.integers(0, 2**64 - 1)
 features = st.lists(text(64), max_size=64).map(tuple)
 marks = st.lists(st.tuples(text(64), u64), max_size=256).map(tuple)
-digests = st.lists(st.binary(min_size=16, max_size=16), max_size=512).map(tuple)
+digests = st.lists(st.binary(min_size=32, max_size=32), max_size=512).map(tuple)
 phases = st.sampled_from(f.Phase)
 roles = st.sampled_from(f.Role)
 
@@ -110,9 +110,9 @@ GOLDEN: dict[str, f.Frame] = {
     "526d48410114000026000000000102030405060708090a0b0c0d0e0f"
     "0700000000000000" "0400" "78766461" "0000100000000000" "0010000000000000"
     "0002000000000000": f.HashDisk(SESSION, 7, "xvda", 1 << 20, 4096, 512),
-    "526d48410115000024000000000102030405060708090a0b0c0d0e0f"
-    "0700000000000000" "0400" "78766461" "0100" + "bb" * 16 + "0200" "6e6f": f.DiskHashed(
-        SESSION, 7, "xvda", (b"\xbb" * 16,), "no"
+    "526d48410115000034000000000102030405060708090a0b0c0d0e0f"
+    "0700000000000000" "0400" "78766461" "0100" + "bb" * 32 + "0200" "6e6f": f.DiskHashed(
+        SESSION, 7, "xvda", (b"\xbb" * 32,), "no"
     ),
 }  # fmt: skip
 
@@ -164,7 +164,7 @@ class TestFormat:
     def test_largest_frame_fits(self) -> None:
         full = f.Epoch(SESSION, 0, 0, tuple((f"{i:064}", i) for i in range(256)))
         assert len(f.encode(full)) < f.MAX_FRAME
-        full_answer = f.DiskHashed(SESSION, 0, "x" * 64, (bytes(16),) * 512, "x" * 4096)
+        full_answer = f.DiskHashed(SESSION, 0, "x" * 64, (bytes(32),) * 512, "x" * 4096)
         assert len(f.encode(full_answer)) < f.MAX_FRAME
 
 
@@ -183,7 +183,7 @@ class TestOwnValues:
             f.Epoch(SESSION, 1, 1, tuple(("d", 0) for _ in range(257))),
             f.Hello(SESSION, f.Role.PRIMARY, "1", (), "g", "no uuid", "h", "n"),
             f.Welcome(SESSION, f.Role.BACKUP, "1", (), "h", "n", b"short"),
-            f.DiskHashed(SESSION, 1, "xvda", (bytes(16),) * 513, ""),
+            f.DiskHashed(SESSION, 1, "xvda", (bytes(32),) * 513, ""),
             f.DiskHashed(SESSION, 1, "xvda", (b"short",), ""),
         ],
     )

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from remus_ha.disk.orders import OrderServer
+from remus_ha.disk.orders import Order, OrderServer
 from remus_ha.disk.tapdisk.classic.disk import Disk
 from remus_ha.exceptions import RemusError
 
@@ -29,7 +29,8 @@ class DaemonServer(OrderServer):
     def left(self) -> None:
         """The disk needs nobody; a receiver may come again, and finds it as it is."""
 
-    def carry_out(self, verb: str, n: int) -> None:
+    def carry_out(self, order: Order) -> None:
+        verb = order.verb
         if verb == "status":
             self.say("status", **self._disk.status())
         elif verb == "quit":
@@ -39,4 +40,4 @@ class DaemonServer(OrderServer):
             self.say("gone")
             self._ended()
         else:
-            self._disk.order(verb, n)
+            self._disk.order(verb, order.n)

@@ -4,7 +4,6 @@ The store behind it is a real one as well.
 """
 
 import os
-import select
 import signal
 import subprocess
 import threading
@@ -18,6 +17,7 @@ from remus_ha.disk import qemuimg, tls
 from remus_ha.disk.base import Mirrored, Stage, Stores
 from remus_ha.disk.qemu.driver import QemuDisks
 from remus_ha.disk.qemu.errors import MirrorLost, QemuUnreachable
+from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
 from tests.functional.disk.store.test_nbd import Client
 
@@ -172,7 +172,7 @@ def test_slow_synchronisation_shows_progress_and_can_be_ended(guest: Guest, back
     reach(driver, Stage.SYNCING)
     end = time.monotonic() + DEADLINE_S
     while not driver.progress() or not 0 < driver.progress()[0].done < SIZE:
-        assert select.select([driver], [], [], end - time.monotonic())[0]
+        assert readable(driver, end - time.monotonic())
         driver.pump()
     assert driver.stage is Stage.SYNCING
     driver.free()
@@ -190,7 +190,7 @@ def test_a_mirrored_epoch_is_vouched_for_and_one_after_a_loss_is_not(
     driver.resumed(1)
     end = time.monotonic() + DEADLINE_S
     while not driver.vouches(1):
-        assert select.select([driver], [], [], end - time.monotonic())[0]
+        assert readable(driver, end - time.monotonic())
         driver.pump()
     client = Client.of(guest.nbd)
     backup.signal(signal.SIGKILL)

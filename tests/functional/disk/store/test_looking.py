@@ -212,6 +212,7 @@ def test_a_look_that_cannot_be_is_refused(
     orders.order("hash", 0, offset=offset, length=length, grain=grain)
     refused = orders.said("failed")
     assert (refused["do"], refused["error"]["code"]) == ("hash", "DISK-011")
+    orders.said("prepared")
     orders.order("commit", 0)
     orders.said("committed")
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 from remus_ha.disk.store import launch
 from remus_ha.disk.store.launch import Setup, StoreRefused
+from remus_ha.waiting import readable
 
 SIZE = 4 << 20
 
@@ -176,7 +176,7 @@ def test_a_new_receiver_finds_the_store_as_it_was(store: Store, client: Client) 
 def test_quit_ends_the_process(store: Store) -> None:
     end = os.pidfd_open(store.pid)
     store.order("quit")
-    assert select.select([end], [], [], 10)[0], "the store did not end"
+    assert readable(end, 10), "the store did not end"
     os.close(end)
 
 
@@ -205,6 +205,6 @@ def test_a_store_outlives_who_started_it(tmp_path: Path) -> None:
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     end = os.pidfd_open(int((tmp_path / "pid").read_text()))
-    assert not select.select([end], [], [], 0.3)[0]
+    assert not readable(end, 0.3)
     signal.pidfd_send_signal(end, signal.SIGKILL)
     os.close(end)

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from remus_ha.disk.store import recover
 from remus_ha.disk.store.launch import StoreRefused
 from remus_ha.disk.store.users import user_of
+from remus_ha.waiting import readable
 from tests.functional.disk.machine import layered
 from tests.functional.disk.store.test_nbd import SIZE, Client, Store
 
@@ -69,7 +69,7 @@ def applied(store: Store) -> int:
 def kill(store: Store) -> None:
     end = os.pidfd_open(store.pid)
     store.end()
-    assert select.select([end], [], [], 10)[0]
+    assert readable(end, 10)
     os.close(end)
 
 
@@ -125,7 +125,7 @@ def test_a_killed_store_is_taken_up(store: Store, client: Client) -> None:
 def test_qemu_nbd_does_not_outlive_its_store(store: Store) -> None:
     end = os.pidfd_open(qemu_nbd(store))
     store.end()
-    assert select.select([end], [], [], 10)[0]
+    assert readable(end, 10)
     os.close(end)
 
 

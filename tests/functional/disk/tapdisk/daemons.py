@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import select
 import signal
 import socket
 import struct
@@ -17,6 +16,7 @@ from pathlib import Path
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.fifo import FlushController
 from remus_ha.lines import read_line
+from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders
 from tests.functional.disk.writers import Nbd
 
@@ -122,7 +122,7 @@ class Daemon:
                 if words in line:
                     self.said.remove(line)
                     return line
-            assert select.select([fd], [], [], end - time.monotonic())[0], self.said
+            assert readable(fd, end - time.monotonic()), self.said
             octets = os.read(fd, 65536)
             assert octets, self.said
             *lines, self._words = (self._words + octets).split(b"\n")
@@ -202,7 +202,7 @@ class Pair:
 def await_answer(controller: FlushController) -> None:
     """To the flush that was begun. Raises what ``answered`` raises."""
     while not controller.answered():
-        assert select.select([controller], [], [], DEADLINE_S)[0]
+        assert readable(controller, DEADLINE_S)
 
 
 def digest(content: bytes) -> str:

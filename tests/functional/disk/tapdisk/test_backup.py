@@ -1,6 +1,5 @@
 """Guards the backup's end: whole epochs only, ``done`` only when closed, one primary, one loss."""
 
-import select
 import socket
 import threading
 import time
@@ -20,6 +19,7 @@ from remus_ha.disk.tapdisk.errors import (
 from remus_ha.disk.tapdisk.peer import BackupPeer
 from remus_ha.disk.tapdisk.wire import HEADER, Write, encode
 from remus_ha.loop import Loop
+from remus_ha.waiting import readable
 
 from .peers import (
     DEADLINE_S,
@@ -41,7 +41,7 @@ WRITE = encode(Write(5, DATA))
 
 def silent(sock: socket.socket) -> bool:
     """Whether nothing has come."""
-    return not select.select([sock], [], [], 0)[0]
+    return not readable(sock, 0)
 
 
 def test_writes_and_epochs_reach_the_store_in_their_order() -> None:

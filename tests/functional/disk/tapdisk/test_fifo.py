@@ -1,7 +1,6 @@
 """Guards the controller's FIFOs: one flush, one answer, and nothing but ``done`` is a yes."""
 
 import os
-import select
 import stat
 import threading
 import time
@@ -20,6 +19,7 @@ from remus_ha.disk.tapdisk.errors import (
     TapdiskGone,
 )
 from remus_ha.disk.tapdisk.fifo import FlushController, TapdiskFifos, control_path, message_path
+from remus_ha.waiting import readable
 
 from .peers import DEADLINE_S, Clock
 
@@ -59,11 +59,11 @@ def speak_for_ever(tapdisk: TapdiskFifos) -> None:
 def test_flush_and_done(controller: FlushController, tapdisk: TapdiskFifos) -> None:
     assert tapdisk.flushes() == 0
     controller.begin(DEADLINE_S)
-    assert select.select([tapdisk], [], [], DEADLINE_S)[0]
+    assert readable(tapdisk, DEADLINE_S)
     assert tapdisk.flushes() == 1
     assert not controller.answered()
     tapdisk.done()
-    assert select.select([controller], [], [], DEADLINE_S)[0]
+    assert readable(controller, DEADLINE_S)
     assert controller.answered()
     assert not controller.answered()
 
@@ -254,7 +254,7 @@ def test_tapdisk_outlives_its_controllers(tapdisk: TapdiskFifos, tmp_path: Path)
         controller.close()
         assert tapdisk.flushes() == 1
         assert tapdisk.flushes() == 0
-        assert not select.select([tapdisk], [], [], 0)[0]
+        assert not readable(tapdisk, 0)
 
 
 @pytest.mark.parametrize("name", [control_path, message_path])

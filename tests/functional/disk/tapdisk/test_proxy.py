@@ -4,7 +4,6 @@ What a guest's back-end would ask of it is asked over its local socket.
 """
 
 import os
-import select
 import signal
 import socket
 import threading
@@ -18,6 +17,7 @@ from remus_ha.disk import tls
 from remus_ha.disk.tapdisk import launch
 from remus_ha.disk.tapdisk.errors import ServerRefused
 from remus_ha.disk.tapdisk.launch import Setup
+from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Orders
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block, number_in
 
@@ -368,9 +368,9 @@ def test_a_server_that_nobody_needs_ends(proxy: Proxy) -> None:
     proxy.orders.close()
     client.write(0, block(1))
     end = os.pidfd_open(proxy.pid)
-    assert not select.select([end], [], [], 0.3)[0], "it left its QEMU alone"
+    assert not readable(end, 0.3), "it left its QEMU alone"
     client.close()
-    assert select.select([end], [], [], DEADLINE_S)[0]
+    assert readable(end, DEADLINE_S)
     os.close(end)
     assert proxy.image.read_bytes()[:4096] == block(1)
 

@@ -4,7 +4,6 @@ What "the guest" writes comes into QEMU over NBD.
 """
 
 import os
-import select
 import signal
 import threading
 import time
@@ -19,6 +18,7 @@ from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu.errors import QemuUnreachable
 from remus_ha.disk.tapdisk.driver import TapdiskDisks
 from remus_ha.disk.tapdisk.errors import AnotherImage, ReplicationLost, ServerGone
+from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block, number_in
 
@@ -53,14 +53,14 @@ class Session:
         assert callable(done)
         end = time.monotonic() + DEADLINE_S
         while not done():
-            assert select.select([self.driver], [], [], end - time.monotonic())[0]
+            assert readable(self.driver, end - time.monotonic())
             self.driver.pump()
 
     def pump_for(self, seconds: float) -> None:
         """Take in what is said meanwhile."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if select.select([self.driver], [], [], left)[0]:
+            if readable(self.driver, left):
                 self.driver.pump()
 
     def mark(self, n: int) -> None:
@@ -516,5 +516,5 @@ def test_a_qemu_that_ends_takes_its_block_server_with_it(
     guest.end()
     session.free()
     session.driver.close()
-    assert select.select([server], [], [], DEADLINE_S)[0]
+    assert readable(server, DEADLINE_S)
     os.close(server)

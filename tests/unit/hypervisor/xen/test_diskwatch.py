@@ -1,11 +1,11 @@
 """A guest's disks as xenstore has them, and what is noticed of them. xenstore is played."""
 
 import os
-import select
 
 import pytest
 
 from remus_ha.hypervisor.xen.diskwatch import DiskWatch, disks_of
+from remus_ha.waiting import readable
 
 DOMID = 3
 
@@ -76,7 +76,7 @@ def watch(store: Xenstore) -> DiskWatch:
 
 
 def has_news(watch: DiskWatch) -> bool:
-    return bool(select.select([watch], [], [], 0)[0])
+    return readable(watch, 0)
 
 
 def test_all_that_dom0_serves(store: Xenstore) -> None:
