@@ -188,7 +188,8 @@ def _make_images(spec: GuestSpec) -> list[str]:
 def _make_image(disk: DiskSpec, file: str) -> str:
     """An image is whole or absent, so that one with half a file system is never used."""
     half = f"{file}.half"
-    steps = [f"truncate -s {disk.size_mib}M {half}"]
+    made = f"qemu-img create -q -f {disk.format} {half} {disk.size_mib}M"
+    steps = [made if disk.format != "raw" else f"truncate -s {disk.size_mib}M {half}"]
     steps += [f"{_MKFS[disk.file_system]} {half}"] if disk.file_system else []
     return f"{{ [ -e {file} ] || {{ {' && '.join([*steps, f'mv {half} {file}'])}; }}; }}"
 
