@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.lab.support.protection import Protection
-from tests.lab.support.stage import DISK_MIB, Stage
+from tests.lab.support.stage import Stage
 from tests.lab.test_disks import DISKS, DRIVERS, judged, writing
 
 # The place of the last saved record: nobody writes there.
