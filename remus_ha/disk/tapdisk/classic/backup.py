@@ -154,7 +154,7 @@ class Backup(Disk):
     def order(self, verb: str, n: int) -> None:
         """A receiver's. Raises DiskError."""
         if verb == "commit":
-            self._store.commit(n)
+            self._commit(n)
             self._say("committed", n=n)
         elif verb == "cut":
             self.cut()
@@ -164,6 +164,14 @@ class Backup(Disk):
         elif verb == "close":
             detail = "the primary's creq closes an epoch here"
             raise StoreOrder(disk=self._image.path, action="close", n=n, detail=detail)
+
+    def _commit(self, n: int) -> None:
+        """With whatever a session that was given up has left: epoch ``n`` comes after that."""
+        now = self._store.progress
+        if n <= now.prepared:
+            for earlier in range(now.committed + 1, n):
+                self._store.commit(earlier)
+        self._store.commit(n)
 
     def status(self) -> dict[str, Any]:
         return {"role": self._role.value, "lost": self._reason, **self._store.status()}

@@ -1,0 +1,81 @@
+"""A backup's daemon in a receiver's loop, in the words of a session's own store.
+
+The daemon serves a disk on this host before a session, and after it: nothing here ends it. It
+counts its primary's commits, over all sessions; epoch n of a session is its ``base + n + 1``. The
+receiver does not close an epoch there, it hears that the primary's commit has.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from remus_ha.disk.errors import StoreOrder
+from remus_ha.disk.store.client import StoreClient
+from remus_ha.disk.tapdisk.classic.files import Files
+from remus_ha.loop import Loop
+
+_NUMBERED = ("prepared", "committed", "finished")
+
+
+class DaemonClient(StoreClient):
+    """Said by it: ``closed`` once an epoch that ``close`` was ordered for is prepared."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        disk: str,
+        files: Files,
+        base: int,
+        *,
+        said: Callable[[StoreClient, dict[str, Any]], None],
+        ended: Callable[[StoreClient], None],
+    ) -> None:
+        """Raises OSError where no daemon serves."""
+        self._first = base + 1  # the daemon's number of the session's epoch 0
+        self._closing = self._real = -1
+        super().__init__(loop, disk, files.orders, said=said, ended=ended)
+
+    def order(self, verb: str, n: int = -1, **place: int) -> None:
+        if verb == "close":
+            self._closing = n
+            self._look_closed()
+        elif verb == "quit":
+            self._said(self, {"said": "gone"})  # the session's: the disk is the guest's now
+        elif verb == "hash":
+            self._fail(verb, n, "its daemon cannot be looked into")
+        elif verb == "commit":
+            self._real = max(self._real, n)
+            super().order(verb, self._first + n)
+        else:
+            super().order(verb)
+
+    def _fail(self, verb: str, n: int, detail: str) -> None:
+        error = StoreOrder(disk=self.disk, action=verb, n=n, detail=detail).as_dict()
+        self._said(self, {"said": "failed", "do": verb, "n": n, "error": error})
+
+    def _take(self, message: dict[str, Any]) -> None:
+        word = message["said"]
+        if word not in _NUMBERED:
+            super()._take(message)
+            return
+        n = int(message["n"]) - self._first
+        if word == "finished" and max(n, -1) != self._real:
+            self._fail("finish", self._real, f"it has finished at {n}")
+            return
+        super()._take({**message, "n": n})
+        if word == "prepared":
+            self._look_closed()
+
+    def _look_closed(self) -> None:
+        n = self._closing
+        if 0 <= n <= self.prepared:
+            self._closing = -1
+            self._said(self, {"said": "closed", "n": n})
+
+    def abandon(self) -> None:
+        self.close()
+
+    def kill(self) -> None:
+        """It has not answered: the same as if it had ended, but it may be a guest's disk."""
+        if not self.gone:
+            self.close()
+            self._ended(self)
