@@ -33,6 +33,8 @@ class DaemonClient(StoreClient):
         self._first = base + 1  # the daemon's number of the session's epoch 0
         self._closing = self._real = -1
         super().__init__(loop, disk, files.orders, said=said, ended=ended)
+        # What was prepared before the daemon had taken the connection it has told nobody.
+        super().order("status")
 
     def order(self, verb: str, n: int = -1, **place: int) -> None:
         if verb == "close":
@@ -54,6 +56,9 @@ class DaemonClient(StoreClient):
 
     def _take(self, message: dict[str, Any]) -> None:
         word = message["said"]
+        if word == "status":
+            self._take({"said": "prepared", "n": message["prepared"]})
+            return
         if word not in _NUMBERED:
             super()._take(message)
             return

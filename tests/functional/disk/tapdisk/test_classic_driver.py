@@ -34,7 +34,7 @@ from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders, reach
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block
 
-from .daemons import SIZE, Daemon, Pair, digest
+from .daemons import SIZE, Daemon, Pair
 
 pytestmark = pytest.mark.root
 UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
@@ -119,7 +119,7 @@ class Session:
             disks=[disk],
             stores=NOWHERE,
             quiesce=contextlib.nullcontext,
-            close_there=lambda n: self.receiver.stores.close(n),
+            close_there=self.receiver.stores.close,
             log=lambda text: None,
             directory=primary.files.directory,
             **more,
