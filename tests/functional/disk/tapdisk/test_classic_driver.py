@@ -7,7 +7,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,17 +35,19 @@ from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders, reach
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block
 
-from .daemons import SIZE, Daemon, Pair
+from .daemons import BACKUP, PORT, SIZE, Daemon, Hosts, Pair
 
 pytestmark = pytest.mark.root
 UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
+VDEVS = ("xvda", "xvdb")
+OPTIONS = ("--commit", "coordinated", "--attach", "/dev/nbd5")
 NOWHERE = Where("", Path("/"), 0)
 
 
 class Receiver:
-    """A process of the backup's: the stores of one disk, and what they have told."""
+    """A process of the backup's: the stores of its disks, and what they have told."""
 
-    def __init__(self, daemon: Daemon, base: int, directory: Path) -> None:
+    def __init__(self, daemons: Sequence[Daemon], base: int, directory: Path) -> None:
         self._loop = Loop()
         self.closed: list[int] = []
         self.committed: list[int] = []
@@ -62,19 +65,18 @@ class Receiver:
             failed=self.errors.append,
             hashed=self.hashed.append,
         )
-        self.spec = spec_of(daemon, base)
-        daemons = daemon.files.directory
-        self.stores = Stores(self._loop, UUID, directory, (self.spec,), told, daemons=daemons)
+        specs = tuple(
+            replace(spec_of(daemon, base), vdev=vdev)
+            for vdev, daemon in zip(VDEVS, daemons, strict=False)
+        )
+        there = daemons[0].files.directory
+        self.stores = Stores(self._loop, UUID, directory, specs, told, daemons=there)
 
     def _on_finished(self) -> None:
         self.finished = True
 
     def until(self, done: Callable[[], object]) -> None:
         assert self._loop.until(lambda: bool(done()), time.monotonic() + DEADLINE_S)
-
-    def serve(self) -> None:
-        """What is there to be heard now."""
-        self._loop.serve(0)
 
     def commit(self, n: int) -> None:
         self.until(lambda: self.stores.prepared(n))
@@ -106,22 +108,29 @@ def spec_of(daemon: Daemon, base: int, size: int = SIZE, ack: str = "received") 
 class Session:
     """Driver and receiver, and what the epoch loop does with them."""
 
-    def __init__(self, primary: Daemon, backup: Daemon, directory: Path, **more: float) -> None:
-        self.base = base_of([primary.uri], primary.files.directory)
-        self.receiver = Receiver(backup, self.base, directory)
-        assert self.receiver.stores.start("", "00", known=lambda _spec: True) == [0]
-        self.driver = self.new_driver(primary, **more)
-
-    def new_driver(self, primary: Daemon, **more: float) -> ClassicDisks:
-        disk = Mirrored("xvda", "", SIZE, 0, str(primary.image), primary.uri, self.base)
-        return ClassicDisks(
+    def __init__(
+        self,
+        primaries: Sequence[Daemon],
+        backups: Sequence[Daemon],
+        directory: Path,
+        **more: float,
+    ) -> None:
+        here = primaries[0].files.directory
+        self.base = base_of([primary.uri for primary in primaries], here)
+        self.receiver = Receiver(backups, self.base, directory)
+        ports = self.receiver.stores.start("", "00", known=lambda _spec: True)
+        assert ports == [0] * len(backups)
+        self.driver = ClassicDisks(
             domid=7,
-            disks=[disk],
+            disks=[
+                Mirrored(vdev, "", SIZE, 0, str(primary.image), primary.uri, self.base)
+                for vdev, primary in zip(VDEVS, primaries, strict=False)
+            ],
             stores=NOWHERE,
             quiesce=contextlib.nullcontext,
             close_there=self.receiver.stores.close,
             log=lambda text: None,
-            directory=primary.files.directory,
+            directory=here,
             **more,
         )
 
@@ -178,12 +187,13 @@ def daemons(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    return pair.begin("--commit", "coordinated", "--attach", "/dev/nbd5")
+    return pair.begin(*OPTIONS)
 
 
 @pytest.fixture
 def session(daemons: tuple[Daemon, Daemon], tmp_path: Path) -> Iterator[Session]:
-    made = Session(*daemons, tmp_path / "run")
+    primary, backup = daemons
+    made = Session([primary], [backup], tmp_path / "run")
     made.begin()
     yield made
     made.end()
@@ -243,7 +253,7 @@ def test_numbers_go_on_over_two_sessions(
     session.await_vouched(1)
     session.end()
     guest.write(BLOCK, block(2))
-    again = Session(primary, backup, tmp_path / "again")
+    again = Session([primary], [backup], tmp_path / "again")
     again.begin()
     assert again.base == 2
     assert not again.receiver.stores.prepared(0)
@@ -332,9 +342,10 @@ def test_a_dead_daemon_of_the_primary_is_noticed_between_epochs(
 
 def test_silence_is_a_loss(daemons: tuple[Daemon, Daemon], tmp_path: Path) -> None:
     """Only the epoch loop's own waiting makes the deadline be looked at."""
-    session = Session(*daemons, tmp_path / "run", timeout_s=0.2)
+    primary, backup = daemons
+    session = Session([primary], [backup], tmp_path / "run", timeout_s=0.2)
     session.begin()
-    os.kill(daemons[1].pid, signal.SIGSTOP)
+    os.kill(backup.pid, signal.SIGSTOP)
     try:
         session.end_epoch(0)
         end = time.monotonic() + DEADLINE_S
@@ -343,7 +354,7 @@ def test_silence_is_a_loss(daemons: tuple[Daemon, Daemon], tmp_path: Path) -> No
             assert time.monotonic() < end
         assert isinstance(session.loss(), FlushOverdue)
     finally:
-        os.kill(daemons[1].pid, signal.SIGCONT)
+        os.kill(backup.pid, signal.SIGCONT)
     session.end()
 
 
@@ -361,7 +372,7 @@ def test_a_new_receiver_takes_up_what_a_dead_one_left(
             session.end_epoch(n)
             session.await_vouched(n)
     session.receiver.die()
-    new = Receiver(backup, session.base, tmp_path / "new")
+    new = Receiver([backup], session.base, tmp_path / "new")
     new.stores.take_up(1)
     new.stores.cut()
     new.stores.finish(1)
@@ -377,7 +388,7 @@ def test_without_its_daemon_no_copy_can_live(
     session.epoch(0)
     session.receiver.die()
     backup.kill()
-    new = Receiver(backup, session.base, tmp_path / "new")
+    new = Receiver([backup], session.base, tmp_path / "new")
     new.stores.take_up(0)
     new.stores.finish(0)
     assert [type(e) for e in new.errors] == [DaemonLost]
@@ -403,6 +414,92 @@ def test_a_daemon_that_has_finished_elsewhere_is_no_copys_disk(
     assert not receiver.finished
 
 
+def test_what_was_whole_before_it_was_connected_is_not_missed(
+    daemons: tuple[Daemon, Daemon], session: Session, tmp_path: Path
+) -> None:
+    """The daemon tells of an epoch once, perhaps to nobody."""
+    session.receiver.die()
+    session.driver.end_epoch(0)
+    session.await_vouched(0)
+    new = Receiver([daemons[1]], session.base, tmp_path / "new")
+    new.stores.take_up(-1)
+    new.until(lambda: new.stores.prepared(0))
+
+
+@pytest.fixture
+def second(
+    hosts: Hosts, daemons: tuple[Daemon, Daemon], tmp_path: Path
+) -> Iterator[tuple[Daemon, Daemon]]:
+    """Another disk's daemons on the same hosts."""
+    made: list[Daemon] = []
+    for host, first in (("backup", daemons[1]), ("primary", daemons[0])):
+        directory = tmp_path / host / "second"
+        directory.mkdir()
+        (directory / "disk.img").write_bytes(bytes(SIZE))
+        (directory / "tap").symlink_to(first.files.directory)
+        made.append(Daemon(hosts, host, directory, *OPTIONS, address=f"{BACKUP}:{PORT + 1}"))
+        assert made[-1].told, made[-1].said
+    yield made[1], made[0]
+    for daemon in made:
+        daemon.end()
+
+
+def test_all_disks_of_a_guest_are_at_one_epoch(
+    daemons: tuple[Daemon, Daemon], second: tuple[Daemon, Daemon], tmp_path: Path
+) -> None:
+    """One of two is late; and both have a whole epoch that is not committed at the end."""
+    primaries, backups = zip(daemons, second, strict=True)
+    session = Session(primaries, backups, tmp_path / "run")
+    session.begin()
+    guests = [primary.client() for primary in primaries]
+    os.kill(backups[1].pid, signal.SIGSTOP)
+    try:
+        for guest in guests:
+            guest.write(0, block(1))
+        session.end_epoch(0)
+        stores = session.receiver.stores
+        session.receiver.until(lambda: stores.status()[0]["prepared"] == 0)
+        assert not stores.prepared(0)
+        assert not session.driver.vouches(0)
+        assert not session.receiver.closed
+    finally:
+        os.kill(backups[1].pid, signal.SIGCONT)
+    session.await_vouched(0)
+    session.receiver.commit(0)
+    for guest in guests:
+        guest.write(0, block(2))
+    session.end_epoch(1)
+    session.await_vouched(1)
+    stores.cut()
+    stores.finish(0)
+    session.receiver.until(lambda: session.receiver.finished)
+    assert [backup.image.read_bytes()[:BLOCK] for backup in backups] == [block(1)] * 2
+    session.end()
+
+
+def test_one_lost_disk_is_the_loss_of_all(
+    daemons: tuple[Daemon, Daemon], second: tuple[Daemon, Daemon], tmp_path: Path
+) -> None:
+    primaries, backups = zip(daemons, second, strict=True)
+    session = Session(primaries, backups, tmp_path / "run")
+    session.begin()
+    session.epoch(0)
+    backups[1].kill()
+    primaries[1].hear("UNPROTECTED")
+    session.driver.end_epoch(1)
+    assert isinstance(session.loss(), FlushFailed)
+    assert not session.driver.vouches(1)
+    session.end()
+
+
+def test_disks_that_have_ended_different_epochs_are_refused(
+    daemons: tuple[Daemon, Daemon], second: tuple[Daemon, Daemon]
+) -> None:
+    daemons[0].controller().flush(DEADLINE_S)
+    with pytest.raises(FlushesInTheWay, match="0 have ended, 1 should have"):
+        base_of([daemons[0].uri, second[0].uri], daemons[0].files.directory)
+
+
 def test_a_look_into_a_daemon_is_refused_with_a_reason(
     daemons: tuple[Daemon, Daemon], session: Session
 ) -> None:
@@ -419,8 +516,8 @@ def test_a_look_into_a_daemon_is_refused_with_a_reason(
 def test_another_controllers_flush_is_found_out(
     daemons: tuple[Daemon, Daemon], tmp_path: Path
 ) -> None:
-    primary, _ = daemons
-    session = Session(*daemons, tmp_path / "run")
+    primary, backup = daemons
+    session = Session([primary], [backup], tmp_path / "run")
     primary.controller().flush(DEADLINE_S)
     session.driver.begin()
     assert isinstance(session.loss(), FlushesInTheWay)
