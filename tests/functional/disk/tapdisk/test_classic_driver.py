@@ -340,6 +340,28 @@ def test_a_dead_daemon_of_the_primary_is_noticed_between_epochs(
     assert not session.driver.vouches(1)
 
 
+def test_it_is_free_where_nothing_was_begun(
+    daemons: tuple[Daemon, Daemon], session: Session
+) -> None:
+    """A process that comes in a dead one's place clears away what that may have left."""
+    session.end()
+    disk = Mirrored("xvda", "", SIZE, 0, "", daemons[0].uri, 0)
+    driver = ClassicDisks(
+        domid=7,
+        disks=[disk],
+        stores=NOWHERE,
+        quiesce=contextlib.nullcontext,
+        close_there=lambda n: None,
+        log=lambda text: None,
+        directory=daemons[0].files.directory,
+    )
+    driver.free()
+    assert readable(driver, DEADLINE_S)
+    driver.pump()
+    assert driver.stage is Stage.FREE
+    driver.close()
+
+
 def test_silence_is_a_loss(daemons: tuple[Daemon, Daemon], tmp_path: Path) -> None:
     """Only the epoch loop's own waiting makes the deadline be looked at."""
     primary, backup = daemons
