@@ -19,10 +19,11 @@ from remus_ha.stream.credentials import Credentials
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from tests.functional.checkpoint.pair import Pair
 from tests.functional.checkpoint.test_disks import is_alive, lose_primary, wait_epochs
+from tests.functional.checkpoint.test_verify import flip, verify
 from tests.functional.checkpoint.wire import Wire
 from tests.functional.disk.tapdisk import daemons
 from tests.functional.disk.tapdisk.daemons import SIZE, Daemon, Hosts
-from tests.functional.disk.writers import BLOCK, block
+from tests.functional.disk.writers import BLOCK, Writers, block
 
 pytestmark = pytest.mark.root
 OPTIONS = ("--commit", "coordinated", "--attach", "/dev/nbd5")
@@ -108,6 +109,20 @@ def test_after_the_primarys_death_the_daemons_disk_is_at_the_committed_epoch(
     assert backup.image.read_bytes()[: 2 * BLOCK] == block(1) + block(3)
     epochs = pair.restore.path.read_bytes().count(CHECKPOINT_END)
     assert status(backup.files)["committed"] == epochs
+
+
+def test_the_disks_can_be_verified_while_the_guest_writes(
+    pair: Served, served: tuple[Daemon, Daemon]
+) -> None:
+    """What is not the same is found, and nothing else."""
+    primary, backup = served
+    writers = Writers(primary.nbd, blocks=256, threads=1)
+    assert verify(pair, "--rate", "16384")[0] == 0
+    writers.stop()
+    flip(backup.image, SIZE - 100)
+    status, said, _ = verify(pair, "--rate", "16384")
+    assert (status, f"512 differ: 512 at {SIZE - 512}" in said) == (1, True), said
+    assert pair.status()["state"] == "protected"
 
 
 def test_unprotect_leaves_both_daemons_as_they_are(

@@ -13,11 +13,14 @@ from remus_ha.disk.store.client import StoreClient
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.loop import Loop
 
-_NUMBERED = ("prepared", "committed", "finished")
+_NUMBERED = ("prepared", "committed", "finished", "hashed")
 
 
 class DaemonClient(StoreClient):
-    """Said by it: ``closed`` once an epoch that ``close`` was ordered for is prepared."""
+    """Said by it: ``closed`` once an epoch that ``close`` was ordered for is prepared.
+
+    A look (``hash``) waits for that as well: until then the daemon does not know its epoch's end.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class DaemonClient(StoreClient):
         """Raises OSError where no daemon serves."""
         self._first = base + 1  # the daemon's number of the session's epoch 0
         self._closing = self._real = -1
+        self._looks: list[tuple[int, dict[str, int]]] = []
         super().__init__(loop, disk, files.orders, said=said, ended=ended)
         # What was prepared before the daemon had taken the connection it has told nobody.
         super().order("status")
@@ -43,32 +47,41 @@ class DaemonClient(StoreClient):
         elif verb == "quit":
             self._said(self, {"said": "gone"})  # the session's: the disk is the guest's now
         elif verb == "hash":
-            self._fail(verb, n, "its daemon cannot be looked into")
+            self._looks.append((n, place))
+            self._look(self.prepared)
         elif verb == "commit":
             self._real = max(self._real, n)
             super().order(verb, self._first + n)
         else:
             super().order(verb)
 
-    def _fail(self, verb: str, n: int, detail: str) -> None:
-        error = StoreOrder(disk=self.disk, action=verb, n=n, detail=detail).as_dict()
-        self._said(self, {"said": "failed", "do": verb, "n": n, "error": error})
+    def _look(self, prepared: int) -> None:
+        """Before anybody commits that epoch."""
+        for n, place in [look for look in self._looks if look[0] <= prepared]:
+            self._looks.remove((n, place))
+            super().order("hash", self._first + n, **place)
 
     def _take(self, message: dict[str, Any]) -> None:
         word = message["said"]
         if word == "status":
             self._take({"said": "prepared", "n": message["prepared"]})
-            return
-        if word not in _NUMBERED:
+        elif word in _NUMBERED or message.get("do") == "hash":
+            self._take_numbered({**message, "n": int(message["n"]) - self._first})
+        else:
             super()._take(message)
-            return
-        n = int(message["n"]) - self._first
-        if word == "finished" and max(n, -1) != self._real:
-            self._fail("finish", self._real, f"it has finished at {n}")
-            return
-        super()._take({**message, "n": n})
+
+    def _take_numbered(self, message: dict[str, Any]) -> None:
+        word, n = message["said"], message["n"]
         if word == "prepared":
+            self._look(n)
+            super()._take(message)
             self._look_closed()
+        elif word == "finished" and max(n, -1) != self._real:
+            detail = f"it has finished at {n}"
+            e = StoreOrder(disk=self.disk, action="finish", n=self._real, detail=detail)
+            super()._take({"said": "failed", "do": "finish", "error": e.as_dict()})
+        else:
+            super()._take(message)
 
     def _look_closed(self) -> None:
         n = self._closing

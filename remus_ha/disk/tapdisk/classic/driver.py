@@ -94,8 +94,8 @@ class ClassicDisks(DiskDriver):
     def end_epoch(self, n: int) -> None:
         """The daemon looks into its FIFO before it takes the guest's next write.
 
-        The backup's daemon ends the epoch by itself; its receiver is told for what it is to look
-        at then (``remus-ha disk verify``).
+        The backup's daemon ends the epoch by itself; its receiver is told for the sake of what it
+        is to look at then (``remus-ha disk verify``).
         """
         for daemon in tuple(self._daemons):
             daemon.flush(n, self._timeout_s)

@@ -41,4 +41,4 @@ class DaemonServer(OrderServer):
             self.say("gone")
             self._ended()
         else:
-            self._disk.order(verb, order.n)
+            self._disk.order(order)

@@ -15,6 +15,7 @@ import pytest
 
 from remus_ha.disk.base import Mirrored, Stage
 from remus_ha.disk.base import Stores as Where
+from remus_ha.disk.digests import digests
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.tapdisk.classic.driver import ClassicDisks
@@ -522,13 +523,24 @@ def test_disks_that_have_ended_different_epochs_are_refused(
         base_of([daemons[0].uri, second[0].uri], daemons[0].files.directory)
 
 
-def test_a_look_into_a_daemon_is_refused_with_a_reason(
+def test_a_look_finds_the_disk_as_its_epoch_leaves_it(
     daemons: tuple[Daemon, Daemon], session: Session
 ) -> None:
-    session.epoch(0)
-    session.receiver.stores.hash("xvda", 0, offset=0, length=BLOCK, grain=BLOCK)
-    (found,) = session.receiver.hashed
-    assert not found.digests
+    """In its turn, before the daemon knows of the epoch's end; not when it is committed already."""
+    guest, receiver = daemons[0].client(), session.receiver
+    for n in (0, 1):
+        guest.write(0, block(n + 1))
+        session.end_epoch(n)
+        receiver.stores.hash("xvda", n, offset=0, length=BLOCK, grain=BLOCK)
+        guest.write(0, block(9))
+        session.await_vouched(n)
+        receiver.commit(n)
+        receiver.until(lambda: receiver.hashed)
+        assert receiver.hashed.pop() == Hashed("xvda", n, digests(block(n + 1), BLOCK), "")
+    receiver.stores.hash("xvda", 1, offset=0, length=BLOCK, grain=BLOCK)
+    receiver.until(lambda: receiver.hashed)
+    (found,) = receiver.hashed
+    assert (found.n, found.digests) == (1, ())
     assert "DISK-011" in found.problem
 
 
