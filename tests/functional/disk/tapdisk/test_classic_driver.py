@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,23 @@ def session(daemons: tuple[Daemon, Daemon], tmp_path: Path) -> Iterator[Session]
     made.end()
 
 
+@contextmanager
+def standing_still(daemon: Daemon) -> Iterator[None]:
+    """Every thread of it, meanwhile."""
+    pid, end = daemon.pid, time.monotonic() + DEADLINE_S
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        while any(_state(thread) != "T" for thread in Path(f"/proc/{pid}/task").iterdir()):
+            assert time.monotonic() < end
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _state(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def first_block(daemon: Daemon) -> bytes:
     """What a guest would read there now."""
     client = daemon.client()
@@ -232,13 +250,10 @@ def test_no_epoch_is_vouched_for_before_the_backup_has_it(
 ) -> None:
     _, backup = daemons
     session.epoch(0)
-    os.kill(backup.pid, signal.SIGSTOP)
-    try:
+    with standing_still(backup):
         session.end_epoch(1)
         assert not readable(session.driver, 0.3)
         assert not session.driver.vouches(1)
-    finally:
-        os.kill(backup.pid, signal.SIGCONT)
     session.await_vouched(1)
 
 
@@ -368,16 +383,13 @@ def test_silence_is_a_loss(daemons: tuple[Daemon, Daemon], tmp_path: Path) -> No
     primary, backup = daemons
     session = Session([primary], [backup], tmp_path / "run", timeout_s=0.2)
     session.begin()
-    os.kill(backup.pid, signal.SIGSTOP)
-    try:
+    with standing_still(backup):
         session.end_epoch(0)
         end = time.monotonic() + DEADLINE_S
         while not readable(session.driver, 0.05):
             assert not session.driver.vouches(0)
             assert time.monotonic() < end
         assert isinstance(session.loss(), FlushOverdue)
-    finally:
-        os.kill(backup.pid, signal.SIGCONT)
     session.end()
 
 
@@ -475,8 +487,7 @@ def test_all_disks_of_a_guest_are_at_one_epoch(
     session = Session(primaries, backups, tmp_path / "run")
     session.begin()
     guests = [primary.client() for primary in primaries]
-    os.kill(backups[1].pid, signal.SIGSTOP)
-    try:
+    with standing_still(backups[1]):
         for guest in guests:
             guest.write(0, block(1))
         session.end_epoch(0)
@@ -485,8 +496,6 @@ def test_all_disks_of_a_guest_are_at_one_epoch(
         assert not stores.prepared(0)
         assert not session.driver.vouches(0)
         assert not session.receiver.closed
-    finally:
-        os.kill(backups[1].pid, signal.SIGCONT)
     session.await_vouched(0)
     session.receiver.commit(0)
     for guest in guests:
