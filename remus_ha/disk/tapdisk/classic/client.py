@@ -19,7 +19,8 @@ _NUMBERED = ("prepared", "committed", "finished", "hashed")
 class DaemonClient(StoreClient):
     """Said by it: ``closed`` once an epoch that ``close`` was ordered for is prepared.
 
-    A look (``hash``) waits for that as well: until then the daemon does not know its epoch's end.
+    A look (``hash``), one at a time, waits for that as well: until then the daemon does not know
+    its epoch's end.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class DaemonClient(StoreClient):
         """Raises OSError where no daemon serves."""
         self._first = base + 1  # the daemon's number of the session's epoch 0
         self._closing = self._real = -1
-        self._looks: list[tuple[int, dict[str, int]]] = []
+        self._wanted: tuple[int, dict[str, int]] | None = None
         super().__init__(loop, disk, files.orders, said=said, ended=ended)
         # What was prepared before the daemon had taken the connection it has told nobody.
         super().order("status")
@@ -47,7 +48,7 @@ class DaemonClient(StoreClient):
         elif verb == "quit":
             self._said(self, {"said": "gone"})  # the session's: the disk is the guest's now
         elif verb == "hash":
-            self._looks.append((n, place))
+            self._wanted = n, place
             self._look(self.prepared)
         elif verb == "commit":
             self._real = max(self._real, n)
@@ -57,8 +58,8 @@ class DaemonClient(StoreClient):
 
     def _look(self, prepared: int) -> None:
         """Before anybody commits that epoch."""
-        for n, place in [look for look in self._looks if look[0] <= prepared]:
-            self._looks.remove((n, place))
+        if self._wanted is not None and self._wanted[0] <= prepared:
+            (n, place), self._wanted = self._wanted, None
             super().order("hash", self._first + n, **place)
 
     def _take(self, message: dict[str, Any]) -> None:

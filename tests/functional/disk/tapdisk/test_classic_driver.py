@@ -161,13 +161,13 @@ class Session:
     def loss(self) -> DiskError:
         """What the driver tells, once."""
         end = time.monotonic() + DEADLINE_S
-        while True:
-            assert readable(self.driver, end - time.monotonic())
+        while (left := end - time.monotonic()) > 0 and readable(self.driver, left):
             try:
                 self.driver.pump()
             except DiskError as e:
                 self.driver.pump()
                 return e
+        raise AssertionError("no loss by the deadline")
 
     def end(self) -> None:
         """Without a failover. Idempotent."""
