@@ -26,6 +26,7 @@ def load(entry: str) -> Any:
 
 
 _OWN = {
+    ("remus_ha.disk", "classic"): "remus_ha.disk.tapdisk.classic.driver:ClassicDisks",
     ("remus_ha.disk", "qemu"): "remus_ha.disk.qemu.driver:QemuDisks",
     ("remus_ha.disk", "tapdisk"): "remus_ha.disk.tapdisk.driver:TapdiskDisks",
     ("remus_ha.netbuf", "plug"): "remus_ha.netbuf.plug:PlugDriver",

@@ -30,6 +30,10 @@ class Loop:
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._timers: list[Timer] = []
 
+    def fileno(self) -> int:
+        """Readable when ``serve`` has a descriptor to handle; of timers it says nothing."""
+        return self._epoll.fileno()
+
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
         """Call ``callback(events)`` whenever ``fd`` is ready; replaces an earlier watch."""
         if fd in self._callbacks:

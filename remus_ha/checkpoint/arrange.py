@@ -27,13 +27,14 @@ from remus_ha.disk.errors import DriverFormat
 from remus_ha.disk.identity import identity_of
 from remus_ha.disk.lineage import generation_of
 from remus_ha.disk.spec import DiskSpec
+from remus_ha.disk.tapdisk.classic import standing
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
 from remus_ha.hypervisor.base import Guest, Vif
 from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
-from remus_ha.loading import load
+from remus_ha.loading import entry_point, load
 from remus_ha.netbuf.precheck import vif_obstacles
 from remus_ha.receive.request import Reply, Request, VifSpec, parse_refusals, parse_reply, to_line
 from remus_ha.receive.start import CHECKED
@@ -44,6 +45,7 @@ from remus_ha.witness.load import open_witness
 WITNESS_S = 5.0
 JOURNAL_LIMIT = 1 << 30  # octets that a disk's store may set aside before it slows the guest down
 RECEIVER_S = 100.0
+CLASSIC = "classic"  # the driver of disks that daemons serve
 CHECK = "--check"  # the receiver only looks
 SKEW_S = 1.0
 
@@ -141,7 +143,17 @@ class Arrangement:
         self._disks: list[ServedDisk] = []
         if wish.replicate_disks and not wish.blackhole:
             self._disks = self.xen.disks(self.guest)
+        self._daemons = [disk.uri for disk in self._disks if disk.uri]
+        self._disk_entry = (
+            entry_point("remus_ha.disk", CLASSIC) if self._daemons else wish.disk_entry
+        )
         self._disk_key = tls.create() if self._disks else ""
+        self._base = 0
+        self._unready: list[RemusError] = []
+        try:
+            self._base = standing.base_of(self._daemons)
+        except RemusError as e:
+            self._unready.append(e)
         self.warnings: list[str] = []
         self._receiver: subprocess.Popen[bytes] | None = None
 
@@ -188,10 +200,10 @@ class Arrangement:
         if not self._disks:
             return []
         try:
-            driver: type[DiskDriver] = load(self.wish.disk_entry)
+            driver: type[DiskDriver] = load(self._disk_entry)
         except RemusError as e:
             return [e]
-        return list(unfit(driver, self.guest.name, self._disks))
+        return self._unready + list(unfit(driver, self.guest.name, self._disks))
 
     def _restart_obstacles(self) -> list[RemusError]:
         """While it is protected its reboots are ours to do."""
@@ -256,7 +268,7 @@ class Arrangement:
         return tuple(
             DiskSpec(
                 vdev=disk.vdev,
-                path=mapped(disk.path, wish.disk_map),
+                path=disk.path if disk.uri else mapped(disk.path, wish.disk_map),
                 size=disk.size,
                 ack=wish.disk_ack,
                 identity=identity_of(Path(disk.path)),
@@ -264,6 +276,8 @@ class Arrangement:
                 limit=JOURNAL_LIMIT,
                 generation=generation_of(Path(disk.path), self.guest.uuid, disk.vdev),
                 format=disk.format,
+                uri=disk.uri,
+                base=self._base,
             )
             for disk in self._disks
         )
@@ -356,10 +370,10 @@ class Arrangement:
             **ends_of(guest.config),
             vifs=tuple(SessionVif(v.devid, v.name, v.mac, v.bridge, v.script) for v in guest.vifs),
             disks=tuple(
-                SessionDisk(d.vdev, d.path, d.node, d.size, port)
+                SessionDisk(d.vdev, d.path, d.node, d.size, port, d.uri, self._base)
                 for d, port in zip(self._disks, reply.disk_ports, strict=True)
             ),
-            disk_entry=wish.disk_entry,
+            disk_entry=self._disk_entry,
             disk_rate=wish.disk_rate,
             config=self._config(()),
             product_version="",

@@ -166,7 +166,9 @@ class Primary:
         s = self._session
         driver: DiskDriver = load(s.disk_entry)(
             domid=s.domid,
-            disks=[Mirrored(d.vdev, d.node, d.size, d.port, d.path) for d in s.disks],
+            disks=[
+                Mirrored(d.vdev, d.node, d.size, d.port, d.path, d.uri, d.base) for d in s.disks
+            ],
             stores=Stores(s.peer_address, rundir.directory("primary", s.uuid) / "tls", s.disk_rate),
             close_there=self._close_there,
             quiesce=lambda: quiesced(s.uuid, lambda: self._xen.control(s.domid, watch=False)),

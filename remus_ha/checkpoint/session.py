@@ -40,13 +40,15 @@ class SessionVif:
 
 @dataclass(frozen=True, slots=True)
 class SessionDisk:
-    """One replicated disk; ``size`` is octets, ``port`` its store's, ``node`` QEMU's."""
+    """One replicated disk, as ``remus_ha.disk.base.Mirrored`` has it."""
 
     vdev: str
     path: str
     node: str
     size: int
     port: int
+    uri: str = ""
+    base: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ DESCRIPTION = """\
 Serves the disk URI ('tap:remus:HOST:PORT|aio:/path', alike on both hosts) to a guest by NBD. The
 host that has the address HOST is the backup and has to be started first; the other one is the
 primary. Both images have to be the same. The classic controller's FIFOs are in DIRECTORY.
+
+A guest whose disks are devices that are attached so ('--commit coordinated' on both hosts, the
+default DIRECTORY) is protected with them by 'remus-ha protect'.
 """
 
 

@@ -66,7 +66,7 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
         default="tapdisk",
         help="tapdisk: a write of the guest waits for its own host alone, and the backup gets it"
         " before its epoch is acknowledged; qemu: it waits until the backup has it (default"
-        " tapdisk)",
+        " tapdisk). Disks that 'remus-ha tapdisk --attach' serves need neither",
     )
     p.add_argument(
         "--disk-map",

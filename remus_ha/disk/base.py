@@ -17,7 +17,9 @@ from remus_ha.disk.qemuimg import FORMATS
 class Mirrored:
     """One disk and the store it goes to. ``size`` is octets; ``port`` the store's NBD port.
 
-    ``path`` is the image on this host, empty where nobody needs to know.
+    ``path`` is the image on this host, empty where nobody needs to know. ``uri`` names a disk that
+    a daemon on either host has served since the guest was started, and ``base`` the epochs of it
+    that had ended before this session.
     """
 
     vdev: str
@@ -25,6 +27,8 @@ class Mirrored:
     size: int
     port: int
     path: str = ""
+    uri: str = ""
+    base: int = 0
 
 
 @dataclass(frozen=True, slots=True)

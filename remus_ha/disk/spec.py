@@ -6,6 +6,8 @@ from pathlib import Path
 
 from remus_ha import rundir
 from remus_ha.disk.qemuimg import FORMATS
+from remus_ha.disk.tapdisk.errors import UriInvalid
+from remus_ha.disk.tapdisk.uri import parse
 
 VDEV = re.compile("[a-z]{2,4}[0-9]{0,3}")
 
@@ -16,7 +18,9 @@ class DiskSpec:
 
     ``identity`` names the primary's storage, so that the backup can tell whether its own is the
     very same; ``overwrite``: the operator's word that an image in the way may be lost;
-    ``generation``: how new the guest's own image is (``remus_ha.disk.lineage``).
+    ``generation``: how new the guest's own image is (``remus_ha.disk.lineage``). ``uri`` names a
+    disk that a daemon on either host serves already, instead of a store of the session's own;
+    epoch n of the session is epoch ``base + n + 1`` of those daemons.
     """
 
     vdev: str
@@ -28,6 +32,8 @@ class DiskSpec:
     limit: int
     generation: int
     format: str = "raw"  # of the image on both hosts
+    uri: str = ""
+    base: int = 0
 
 
 def journal_of(image: Path) -> Path:
@@ -51,4 +57,13 @@ def valid(spec: DiskSpec) -> bool:
         and spec.generation >= 0
         and spec.ack in ("received", "durable")
         and spec.format in FORMATS
+        and spec.base >= 0
+        and (not spec.uri or _is_of(spec.uri, spec.path))
     )
+
+
+def _is_of(uri: str, image: str) -> bool:
+    try:
+        return parse(uri).path == image
+    except UriInvalid:
+        return False

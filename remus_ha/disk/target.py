@@ -8,6 +8,7 @@ from remus_ha.disk.identity import identity_of
 from remus_ha.disk.lineage import generation_of, lineage_of
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.store import images
+from remus_ha.disk.tapdisk.classic.standing import check_backup
 
 
 def may_overwrite(spec: DiskSpec, uuid: str) -> bool:
@@ -17,13 +18,19 @@ def may_overwrite(spec: DiskSpec, uuid: str) -> bool:
 
 
 def check_target(spec: DiskSpec, uuid: str) -> None:
-    """Raises the Target errors of ``remus_ha.disk.errors``, SharedDisk, QemuImgFailed."""
+    """Raises DaemonUnfit, and the Target errors of ``remus_ha.disk.errors``, SharedDisk,
+
+    QemuImgFailed.
+    """
     path, host = Path(spec.path), socket.gethostname()
     if path.exists() and spec.identity and identity_of(path) == spec.identity:
         raise errors.SharedDisk(path=path, host=host)
     theirs = generation_of(path, uuid, spec.vdev)
     if theirs > spec.generation and path.exists() and not spec.overwrite:
         raise errors.TargetNewer(path=path, host=host, theirs=theirs, ours=spec.generation)
+    if spec.uri:
+        check_backup(spec)
+        return
     images.check(
         path,
         spec.size,

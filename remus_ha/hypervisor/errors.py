@@ -53,8 +53,9 @@ class DiskNotInQemu(HypervisorError):
     code = "XEN-008"
     cause = "disk {vdev} of '{name}' is not served by a QEMU, so it cannot be mirrored"
     remedy = (
-        "Say 'backendtype=qdisk' in its configuration and start it anew, or protect it with"
-        " '-F -d' if its disks may be lost or differ after a failover."
+        "Say 'backendtype=qdisk' in its configuration and start it anew, or serve all of its disks"
+        " with 'remus-ha tapdisk --attach', or protect it with '-F -d' if its disks may be lost or"
+        " differ after a failover."
     )
 
 

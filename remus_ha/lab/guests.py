@@ -181,7 +181,8 @@ def _xl_create(spec: GuestSpec, plan: GuestPlan, target: Host) -> None:
 
 def _make_images(spec: GuestSpec) -> list[str]:
     """Shell commands; an image is sparse, so it takes no more than what the guest writes."""
-    made = [_make_image(disk, disk.file(spec.name)) for disk in spec.disks]
+    files = [disk for disk in spec.disks if not disk.device]
+    made = [_make_image(disk, disk.file(spec.name)) for disk in files]
     return [f"mkdir -p {IMAGES}", *made] if made else []
 
 

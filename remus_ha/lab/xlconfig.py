@@ -21,6 +21,7 @@ IMAGES = "/srv/guests"
 class DiskSpec:
     """A guest's disk: an image file on the host's data disk, served by QEMU (``backend``).
 
+    With a ``device`` it is that block device of the host, which is there already.
     With a ``file_system`` (``ext4``) a new image is made with one, and the guest's database lives
     there; without one (empty) the disk is the disk program's.
     """
@@ -30,6 +31,7 @@ class DiskSpec:
     format: str = "raw"
     backend: str = "qdisk"
     file_system: str = ""
+    device: str = ""
 
     def file(self, guest: str) -> str:
         """Its image on every host."""
@@ -124,7 +126,8 @@ def _command_line(spec: GuestSpec, plan: GuestPlan) -> str:
 def _disk(guest: str, disk: DiskSpec) -> str:
     # target takes all that follows (xl-disk-configuration(5))
     words = (f"format={disk.format}", f"vdev={disk.vdev}", "access=rw")
-    return ",".join([*words, f"backendtype={disk.backend}", f"target={disk.file(guest)}"])
+    target = disk.device or disk.file(guest)
+    return ",".join([*words, f"backendtype={disk.backend}", f"target={target}"])
 
 
 def _vif(plan: GuestPlan, vif: int, stock: bool) -> str:

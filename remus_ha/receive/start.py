@@ -4,17 +4,20 @@ The receiver and its keeper are detached: the end of ssh, or of whatever the cha
 nothing to them.
 """
 
+import copy
 import os
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
 from remus_ha.disk import qemuimg
 from remus_ha.disk.errors import BackingMissing, DiskNotThere
+from remus_ha.disk.tapdisk.classic.standing import device_of
 from remus_ha.disk.target import check_target
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.base import Guest, Life, Vif
@@ -58,10 +61,13 @@ def own_address() -> str:
 def check(request: Request) -> list[RemusError]:
     """Why this host cannot take the guest; empty when it can."""
     found: list[RemusError] = []
-    if rundir.is_running("backup", request.guest_uuid):
+    receiving = rundir.is_running("backup", request.guest_uuid)
+    if receiving:
         found.append(AlreadyReceiving(name=request.guest_name))
     found += XenDriver().backup_obstacles(_guest(request), request.xen_version)
     for spec in request.disks:
+        if receiving and spec.uri:
+            continue  # to ask its daemon would send the receiver away
         try:
             check_target(spec, request.guest_uuid)
         except RemusError as e:
@@ -112,10 +118,23 @@ def _guest(request: Request) -> Guest:
     )
 
 
+def _with_devices(request: Request) -> dict[str, Any]:
+    """The guest's configuration with this host's devices of the disks that daemons serve.
+
+    Raises DaemonNotThere.
+    """
+    devices = {spec.vdev: device_of(spec) for spec in request.disks if spec.uri}
+    config = copy.deepcopy(request.config)
+    for disk in config.get("disks", []):
+        if disk["vdev"] in devices:
+            disk["pdev_path"] = devices[disk["vdev"]]
+    return config
+
+
 def start(request: Request, address: str, port: int) -> bytes:
     """Start keeper and receiver; the line they answer with. Raises RemusError."""
     incoming = Incoming(
-        request=request,
+        request=replace(request, config=_with_devices(request)),
         host=socket.gethostname(),
         nonce=rundir.identity(request.guest_uuid),
         address=address,

@@ -4,22 +4,20 @@ A guest without disks has none, and every question is answered at once.
 """
 
 import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from remus_ha import rundir
 from remus_ha.disk import tls
-from remus_ha.disk.errors import StoreSilent
-from remus_ha.disk.spec import DiskSpec, journal_of
+from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.store import launch, recover
 from remus_ha.disk.store.client import StoreClient
-from remus_ha.disk.store.launch import SETUP, Setup, StoreFailed
+from remus_ha.disk.store.launch import StoreFailed
+from remus_ha.disk.tapdisk.fifo import DIRECTORY
 from remus_ha.exceptions import RemusError
 from remus_ha.loop import Loop
-from remus_ha.stream.tcp import listen
+from remus_ha.receive.store import Store, store_of
 
 SILENCE_S = 10.0  # a store that has not finished by then is ended, and its work taken up
 
@@ -48,29 +46,22 @@ class Told:
     hashed: Callable[[Hashed], None]
 
 
-class _Store:
-    """One disk's store, and how far it has got."""
-
-    def __init__(self, spec: DiskSpec, directory: Path) -> None:
-        self.spec = spec
-        self.journal = journal_of(Path(spec.path))
-        self.file = self.journal / SETUP
-        self.socket = directory / f"store-{spec.vdev}.sock"
-        self.client: StoreClient | None = None
-        self.closed = -1
-        self.finished = False
-        self.recovery: subprocess.Popen[bytes] | None = None
-        self.port = 0
-
-
 class Stores:
-    """The stores of ``specs``. ``directory`` is the session's in /run."""
+    """The stores of ``specs``. ``directory`` is the session's in /run, ``daemons`` the daemons'."""
 
     def __init__(
-        self, loop: Loop, uuid: str, directory: Path, specs: tuple[DiskSpec, ...], told: Told
+        self,
+        loop: Loop,
+        uuid: str,
+        directory: Path,
+        specs: tuple[DiskSpec, ...],
+        told: Told,
+        *,
+        daemons: Path = DIRECTORY,
     ) -> None:
-        self._loop, self._uuid, self._directory, self._told = loop, uuid, directory, told
-        self._stores = [_Store(spec, directory) for spec in specs]
+        """Raises UriInvalid."""
+        self._loop, self._directory, self._told = loop, directory, told
+        self._stores = [store_of(spec, uuid, directory, daemons) for spec in specs]
         self._committing = -1  # ordered, and not yet reported
         self._committed = -1  # where ``finish`` shall end
         self._finishing = False
@@ -86,44 +77,24 @@ class Stores:
         if not self._stores:
             return []
         directory = tls.save(key, self._directory / "tls")
-        starting: list[tuple[_Store, launch.Starting]] = []
+        starting: list[tuple[Store, launch.Starting | None]] = []
         try:
             for store in self._stores:
-                starting.append((store, self._begin(store, known(store.spec), address, directory)))
+                process = store.begin(address, directory, known=known(store.spec))
+                starting.append((store, process))
             while starting:
                 store, process = starting.pop(0)
-                process.wait()
+                if process is not None:
+                    process.wait()
                 self._connect(store)
         finally:
             for _, process in starting:
-                process.kill()
+                if process is not None:
+                    process.kill()
         return [store.port for store in self._stores]
 
-    def _begin(self, store: _Store, known: bool, address: str, directory: Path) -> launch.Starting:
-        with listen(address, 0) as listener:
-            store.port = listener.getsockname()[1]
-            log = rundir.LOGS / f"store-{self._uuid}-{store.spec.vdev}.log"
-            return launch.begin(self._setup(store, known), store.file, listener, log, directory)
-
-    def _setup(self, store: _Store, known: bool) -> Setup:
-        spec = store.spec
-        return Setup(
-            disk=spec.vdev,
-            path=spec.path,
-            size=spec.size,
-            known=known,
-            directory=str(store.journal),
-            socket=str(store.socket),
-            ack=spec.ack,
-            limit=spec.limit,
-            format=spec.format,
-            overwrite=spec.overwrite,
-        )
-
-    def _connect(self, store: _Store) -> None:
-        store.client = StoreClient(
-            self._loop, store.spec.vdev, store.socket, said=self._said, ended=self._gone
-        )
+    def _connect(self, store: Store) -> None:
+        store.connect(self._loop, self._said, self._gone)
 
     def take_up(self, committed: int) -> None:
         """A new receiver in place of a dead one: find the stores that live, tell what is real."""
@@ -141,14 +112,12 @@ class Stores:
         for store in self._stores:
             client, store.client = store.client, None
             if client is not None:
-                client.order("cut")
-                client.kill()
-                client.close()
+                client.abandon()
             if store.recovery is not None:
                 store.recovery.kill()
                 store.recovery.wait()
                 store.recovery = None
-            store.socket.unlink(missing_ok=True)
+            store.forget()
 
     def status(self) -> list[dict[str, object]]:
         """Per disk: its name, path and how far it is."""
@@ -222,19 +191,15 @@ class Stores:
             if not store.finished and store.client is not None and not self._ended:
                 store.client.kill()
 
-    def _order(self, store: _Store, verb: str, n: int) -> None:
+    def _order(self, store: Store, verb: str, n: int) -> None:
         if store.client is not None:
             store.client.order(verb, n)
         else:
-            self._told.gone(self._silent(store, "its process has ended"))
-
-    def _silent(self, store: _Store, detail: object) -> StoreSilent:
-        log = rundir.LOGS / f"store-{self._uuid}-{store.spec.vdev}.log"
-        return StoreSilent(disk=store.spec.vdev, detail=detail, log=log)
+            self._told.gone(store.silent("its process has ended"))
 
     # --- what they say
 
-    def _of(self, client: StoreClient) -> _Store:
+    def _of(self, client: StoreClient) -> Store:
         return next(store for store in self._stores if store.client is client)
 
     def _said(self, client: StoreClient, message: dict[str, Any]) -> None:
@@ -260,7 +225,7 @@ class Stores:
         elif word == "failed":
             self._failed(store, message)
 
-    def _failed(self, store: _Store, message: dict[str, Any]) -> None:
+    def _failed(self, store: Store, message: dict[str, Any]) -> None:
         if message["do"] == "close":
             self._told.severed(store.spec.vdev)
         elif message["do"] == "hash":
@@ -287,15 +252,19 @@ class Stores:
         if self._finishing:
             self._recover(store)
         else:
-            self._told.gone(self._silent(store, "its process has ended"))
+            self._told.gone(store.silent("its process has ended"))
 
-    def _recover(self, store: _Store) -> None:
+    def _recover(self, store: Store) -> None:
         # A commit that was begun is rolled forward, whether the store had got to it or not.
-        store.recovery = recover.begin(store.file, self._committed)
+        try:
+            store.recovery = store.recover(self._committed)
+        except RemusError as e:
+            self._told.failed(e)
+            return
         pidfd = os.pidfd_open(store.recovery.pid)
         self._loop.watch(pidfd, lambda _events: self._recovered(store, pidfd))
 
-    def _recovered(self, store: _Store, pidfd: int) -> None:
+    def _recovered(self, store: Store, pidfd: int) -> None:
         self._loop.forget(pidfd)
         os.close(pidfd)
         recovery, store.recovery = store.recovery, None

@@ -58,6 +58,12 @@ class StoreClient:
         except OSError:
             pass
 
+    def abandon(self) -> None:
+        """Let go of it; a store ends, with whatever it was at."""
+        self.order("cut")
+        self.kill()
+        self.close()
+
     def kill(self) -> None:
         """End a store that does not answer; what it has committed can be taken up again."""
         try:

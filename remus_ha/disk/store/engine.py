@@ -236,6 +236,11 @@ class EpochStore:
         return self._open
 
     @property
+    def progress(self) -> Progress:
+        """How far it has got."""
+        return self._state.now
+
+    @property
     def open_octets(self) -> int:
         """What the open epoch takes of the journal."""
         log = self._logs.get(self._open)

@@ -285,6 +285,44 @@ class EpochTooLarge(TapdiskError):
     remedy = "Let a controller end epochs as long as the guest runs, or give '--journal' more."
 
 
+class DaemonUnprotected(TapdiskError):
+    code = "DISK-157"
+    cause = "the daemon of {disk} on this host is {role}, not primary{reason}"
+    remedy = (
+        "End the guest, make both images the same, and start the disk again with "
+        "'remus-ha tapdisk --in-sync' on both hosts, on the backup first."
+    )
+
+
+class FlushesInTheWay(TapdiskError):
+    """Whose epoch the next one to arrive on the backup is could not be told."""
+
+    code = "DISK-158"
+    cause = "another controller has ended epochs of {disk}: {detail}"
+    remedy = (
+        "End that controller, wait until its flushes are answered, and try again. A disk that is "
+        "behind the guest's others takes a flush by hand: 'printf flush >FIFO'."
+    )
+
+
+class DaemonUnfit(TapdiskError):
+    code = "DISK-159"
+    cause = "the daemon of {disk} on {host} cannot keep the guest's epochs: {detail}"
+    remedy = (
+        "Both images the same, start it there before the primary's: "
+        "'remus-ha tapdisk --commit coordinated --attach DEVICE --detach URI'."
+    )
+
+
+class DaemonLost(TapdiskError):
+    code = "DISK-160"
+    cause = "the daemon of {disk} is lost: {detail}; its log is {log}"
+    remedy = (
+        "Look at that log and at 'dmesg'. Its guest cannot live on that host; start the daemons of "
+        "both hosts again, with both images the same."
+    )
+
+
 class AttachFailed(TapdiskError):
     code = "DISK-155"
     cause = "{command} failed: {detail}"

@@ -70,7 +70,7 @@ class FlushController:
         )
 
     def fileno(self) -> int:
-        """Readable when ``answered`` has something to say."""
+        """Readable when ``answered`` has something to say, with a flush under way or without."""
         return self._messages
 
     def begin(self, timeout_s: float) -> None:
@@ -95,6 +95,7 @@ class FlushController:
         """
         self._insist()
         if self._due is None:
+            self._drop_stale()  # a tapdisk that is gone shows itself here too
             return False
         self._reply += self._read(_REPLY - len(self._reply))
         if len(self._reply) == _REPLY:

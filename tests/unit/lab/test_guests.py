@@ -73,6 +73,11 @@ def test_half_an_image_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not (tmp_path / "web-xvda.img").exists()
 
 
+def test_a_device_of_the_host_is_not_made() -> None:
+    disk = DiskSpec("xvda", backend="phy", device="/dev/nbd0")
+    assert _make_images(GuestSpec("web", disks=(disk,))) == []
+
+
 def test_without_disks_there_is_nothing_to_make() -> None:
     assert _make_images(GuestSpec("web")) == []
 

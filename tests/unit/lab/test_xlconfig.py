@@ -57,6 +57,13 @@ def test_another_format_and_backend() -> None:
     ]
 
 
+def test_a_block_device_of_the_host() -> None:
+    disk = DiskSpec("xvda", backend="phy", device="/dev/nbd0")
+    assert settings(GuestSpec("web", disks=(disk,)))["disk"] == [
+        "format=raw,vdev=xvda,access=rw,backendtype=phy,target=/dev/nbd0"
+    ]
+
+
 def test_a_guest_without_disks_hears_nothing_of_them() -> None:
     made = settings(GuestSpec("web"))
     assert "disk" not in made

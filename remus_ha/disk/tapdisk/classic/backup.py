@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from remus_ha.disk.errors import DiskError, StoreOrder
+from remus_ha.disk.orders import Order
 from remus_ha.disk.store.engine import EpochStore
 from remus_ha.disk.store.image import Image
+from remus_ha.disk.store.looking import Looker
 from remus_ha.disk.tapdisk.classic.apart import Apart
 from remus_ha.disk.tapdisk.classic.disk import Disk, Role, Say
 from remus_ha.disk.tapdisk.classic.gate import Gate
@@ -39,6 +41,7 @@ class Backup(Disk):
         self._at_close = commit is Commit.AT_CLOSE
         self._apart, self._log = apart, log
         self._say: Say
+        self._looker: Looker
         self._gate = Gate()
         self._deciding = threading.Lock()
         self._role, self._reason = Role.BACKUP, ""
@@ -55,7 +58,7 @@ class Backup(Disk):
         return self._image.size
 
     def start(self, say: Say) -> None:
-        self._say = say
+        self._say, self._looker = say, Looker(self._store, say)
         self._store.prepared = self._on_prepared
         self._store.failed = lambda e: say("failed", error=e.as_dict(), do="")
         threading.Thread(target=self._prepare_all, name="prepare", daemon=True).start()
@@ -151,19 +154,30 @@ class Backup(Disk):
 
     # --- people, and the end
 
-    def order(self, verb: str, n: int) -> None:
+    def order(self, order: Order) -> None:
         """A receiver's. Raises DiskError."""
+        verb, n = order.verb, order.n
         if verb == "commit":
-            self._store.commit(n)
+            self._commit(n)
             self._say("committed", n=n)
         elif verb == "cut":
             self.cut()
             self._say("cut")
         elif verb == "finish":
             self._say("finished", n=self.take_over("the receiver has ordered it"))
+        elif verb == "hash":
+            self._looker.begin(order)
         elif verb == "close":
             detail = "the primary's creq closes an epoch here"
             raise StoreOrder(disk=self._image.path, action="close", n=n, detail=detail)
+
+    def _commit(self, n: int) -> None:
+        """With whatever a session that was given up has left: epoch ``n`` comes after that."""
+        now = self._store.progress
+        if n <= now.prepared:
+            for earlier in range(now.committed + 1, n):
+                self._store.commit(earlier)
+        self._store.commit(n)
 
     def status(self) -> dict[str, Any]:
         return {"role": self._role.value, "lost": self._reason, **self._store.status()}

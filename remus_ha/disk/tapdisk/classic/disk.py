@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from remus_ha.disk.errors import StoreOrder
+from remus_ha.disk.orders import Order
 
 Say = Callable[..., None]  # a word and its facts, to whoever is at the local socket
 
@@ -55,10 +56,10 @@ class Disk(abc.ABC):
     def status(self) -> dict[str, Any]:
         """For people."""
 
-    def order(self, verb: str, n: int) -> None:
+    def order(self, order: Order) -> None:
         """A receiver's. Raises DiskError; always, in a role that takes none."""
         detail = f"this host's role is {self.role.value}"
-        raise StoreOrder(disk="this daemon", action=verb, n=n, detail=detail)
+        raise StoreOrder(disk="this daemon", action=order.verb, n=order.n, detail=detail)
 
     @abc.abstractmethod
     def settle(self) -> None:

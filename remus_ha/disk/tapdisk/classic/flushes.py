@@ -25,6 +25,11 @@ class Flushes:
         """Readable when ``look`` has something to do."""
         return self._fifos.fileno()
 
+    def figures(self) -> dict[str, int]:
+        """How many flushes have been asked for, and how many of them are not answered."""
+        with self._lock:
+            return {"flushes": self._asked, "unanswered": self._asked - self._answered}
+
     def look(self) -> None:
         """Take in what the controller has asked for. By any thread."""
         with self._lock:

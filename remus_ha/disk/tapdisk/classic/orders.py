@@ -6,8 +6,9 @@ The lines are those of ``remus_ha.disk.orders``. In every role::
     quit       gone, once everything is done that can be done; then the process ends
 
 A backup takes the orders of an epoch store besides and tells what one tells
-(``remus_ha.disk.store.server``). Two differ: an epoch is closed by the primary's ``creq``, never by
-``close N``; and once it is ``finished`` the disk is the guest's.
+(``remus_ha.disk.store.server``). Three differ: an epoch is closed by the primary's ``creq``, never
+by ``close N``; ``commit N`` commits what comes before N as well; and once it is ``finished`` the
+disk is the guest's.
 """
 
 import contextlib
@@ -40,4 +41,4 @@ class DaemonServer(OrderServer):
             self.say("gone")
             self._ended()
         else:
-            self._disk.order(verb, order.n)
+            self._disk.order(order)

@@ -100,10 +100,12 @@ class Primary(Disk):
         self._flushes.close()
 
     def status(self) -> dict[str, Any]:
+        self._flushes.look()  # one that lies in the FIFO counts already
         return {
             "role": self._role.value,
             "lost": self._reason,
             "commits": self._commits,
             "size": self.size,
+            **self._flushes.figures(),
             **self._backlog.figures(),
         }

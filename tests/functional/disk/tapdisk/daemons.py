@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import signal
 import socket
@@ -24,13 +25,15 @@ SIZE = 8 << 20
 PRIMARY, BACKUP = "10.9.0.1", "10.9.0.2"
 PORT = 9000
 ADDRESS = f"{BACKUP}:{PORT}"
+_COUNT = itertools.count()
 
 
 class Hosts:
     """Namespaces ``primary`` and ``backup`` with a link between them."""
 
     def __init__(self) -> None:
-        self.names = {"primary": f"tap{os.getpid()}p", "backup": f"tap{os.getpid()}b"}
+        own = f"tap{os.getpid()}-{next(_COUNT)}"
+        self.names = {"primary": f"{own}p", "backup": f"{own}b"}
         for name in self.names.values():
             ip("netns", "add", name)
         ours, theirs = self.names.values()
