@@ -40,7 +40,7 @@ def test_the_guest_reboots(stage: Stage) -> None:
 
 def test_the_guest_reboots_while_the_first_copy_runs(stage: Stage) -> None:
     """Until its first suspend xl minds it: xl starts it again, and the protection ends."""
-    guest = stage.guest()
+    guest = stage.guest(fresh=True)  # xl minds no guest that was suspended once
     stage.lab.slow(guest.host, Link.REPL, "20mbit")
     try:
         with Wire(stage.lab) as wire, Protection(stage, guest, start=False) as p:
