@@ -6,7 +6,8 @@ itself finds whatever is missing on its disks, and whatever is there too early.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -67,15 +68,26 @@ def test_after_a_power_cut_memory_and_disks_are_at_one_epoch(stage: Stage, seed:
         assert disks.stat().errors == 0
 
 
-def test_a_store_that_applies_at_once_is_found_out(stage: Stage) -> None:
-    """The negative control: without epochs apart, the same judge finds later writes."""
-    guest = stage.guest(disks=DISKS)
-    backup = stage.host(guest.other).shell
-    backup.run(
+@contextmanager
+def applying_at_once(stage: Stage, host: str) -> Iterator[None]:
+    """Stores on ``host`` that keep no epoch apart."""
+    shell = stage.host(host).shell
+    shell.run(
         f"sed -i 's/if self._open == 0:/if True:/' {ENGINE}/engine.py"
         f" && rm -f {ENGINE}/__pycache__/engine.*"
     )
     try:
+        yield
+    finally:
+        shell.run("rm /run/lab-push")
+        stage.lab.push()
+        stage.drop_guest()
+
+
+def test_a_store_that_applies_at_once_is_found_out(stage: Stage) -> None:
+    """The negative control: without epochs apart, the same judge finds later writes."""
+    guest = stage.guest(disks=DISKS)
+    with applying_at_once(stage, guest.other):
         disks = writing(stage, guest)
         with Protection(stage, guest) as p:
             disks.start(KIB_S)
@@ -85,7 +97,3 @@ def test_a_store_that_applies_at_once_is_found_out(stage: Stage) -> None:
             verdict = judged(disks)
             assert not verdict.clean, verdict
             assert verdict.later or verdict.corrupt, verdict
-    finally:
-        backup.run("rm /run/lab-push")
-        stage.lab.push()
-        stage.drop_guest()

@@ -3,7 +3,9 @@
 The devices have other numbers on the backup, so the copy's configuration has to name those.
 """
 
+import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,7 +13,7 @@ from remus_ha.lab.plan import Link
 from remus_ha.lab.xlconfig import IMAGES, DiskSpec, GuestSpec
 from tests.lab.support.protection import Protection, refused
 from tests.lab.support.stage import DISK_MIB, WITNESS, Guest, Stage
-from tests.lab.test_disks import KIB_S, judged, writing
+from tests.lab.test_disks import KIB_S, ROUNDS, applying_at_once, judged, writing
 
 NAME = "served"
 PRIMARY, BACKUP = "a", "b"
@@ -49,9 +51,9 @@ def _stop(stage: Stage, host: str) -> None:
         stage.host(host).shell.run(command, check=False, timeout_s=120)
 
 
-@pytest.fixture
-def served(stage: Stage) -> Iterator[Guest]:
-    """A new guest on the primary."""
+@contextmanager
+def serving(stage: Stage) -> Iterator[Guest]:
+    """A new guest on the primary; afterwards nothing of it."""
     stage.drop_guest()
     for host in (BACKUP, PRIMARY):
         _serve(stage, host)
@@ -64,8 +66,15 @@ def served(stage: Stage) -> Iterator[Guest]:
     stage.drop_guest()
 
 
+@pytest.fixture
+def served(stage: Stage) -> Iterator[Guest]:
+    with serving(stage) as guest:
+        yield guest
+
+
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.gate), *range(1, ROUNDS)])
 def test_after_a_power_cut_the_daemons_disks_are_at_the_epoch_of_memory(
-    stage: Stage, served: Guest
+    stage: Stage, served: Guest, seed: int
 ) -> None:
     """In its second session, so that the daemons' numbers are not the session's."""
     disks = writing(stage, served)
@@ -75,7 +84,7 @@ def test_after_a_power_cut_the_daemons_disks_are_at_the_epoch_of_memory(
     stage.forget((PRIMARY, BACKUP))
     with Protection(stage, served) as p:
         disks.start(KIB_S)
-        p.wait_checkpoints(10)
+        p.wait_checkpoints(random.Random(seed).randint(3, 25))
         stage.lab.cut(p.primary)
         p.wait_failed_over()
         shell = stage.host(p.backup).shell
@@ -85,6 +94,20 @@ def test_after_a_power_cut_the_daemons_disks_are_at_the_epoch_of_memory(
         assert verdict.clean, verdict
         assert verdict.checked > 0
         assert disks.stat().errors == 0
+
+
+def test_daemons_that_apply_at_once_are_found_out(stage: Stage) -> None:
+    """The negative control: the daemons keep their epochs in the same store."""
+    with applying_at_once(stage, BACKUP), serving(stage) as guest:
+        disks = writing(stage, guest)
+        with Protection(stage, guest) as p:
+            disks.start(KIB_S)
+            p.wait_checkpoints(5)
+            stage.lab.cut(p.primary)
+            p.wait_failed_over()
+            verdict = judged(disks)
+            assert not verdict.clean, verdict
+            assert verdict.later or verdict.corrupt, verdict
 
 
 def test_a_lost_daemon_of_the_backup_ends_the_protection(stage: Stage, served: Guest) -> None:
