@@ -67,10 +67,13 @@ def applied(store: Store) -> int:
 
 
 def kill(store: Store) -> None:
-    end = os.pidfd_open(store.pid)
+    """When it returns, the qemu-nbd that dies with the store has let go of the image, too."""
+    children = Path(f"/proc/{store.pid}/task/{store.pid}/children").read_text().split()
+    ends = [os.pidfd_open(int(pid)) for pid in (store.pid, *children)]
     store.end()
-    assert readable(end, 10)
-    os.close(end)
+    for end in ends:
+        assert readable(end, 10)
+        os.close(end)
 
 
 def take_up(store: Store, n: int) -> int:
