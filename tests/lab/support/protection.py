@@ -13,7 +13,7 @@ from remus_ha.lab.host import Host
 from tests.lab.support.follow import Follower
 from tests.lab.support.stage import WITNESS, Guest, Stage
 
-PROTECT_S = 120.0
+PROTECT_S = 300.0  # the first copy of disks that are written to, on a slow machine
 DECIDE_S = 60.0
 DETECT_MS = 3000
 
