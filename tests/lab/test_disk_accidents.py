@@ -12,7 +12,7 @@ from remus_ha.lab.host import Host
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 from tests.lab.support.protection import DETECT_MS, ENDS, Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
-from tests.lab.test_disks import DISKS, DRIVERS, judged, until, writing
+from tests.lab.test_disks import DISKS, judged, until, writing
 
 OVERWRITE = "--disk-overwrite"
 GATE = (("s2", "process"), ("c", "host"))
