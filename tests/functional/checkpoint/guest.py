@@ -15,6 +15,7 @@ from remus_ha.witness.base import Reading, Swap, WitnessDriver
 from remus_ha.witness.errors import WitnessUnavailable
 
 _STILL = (Life.SUSPENDED, Life.GONE)
+_BY_ITSELF = (Life.POWEROFF, Life.REBOOT, Life.CRASHED)
 
 
 @dataclass
@@ -50,12 +51,16 @@ class Guest(DomainControl):
         self._owes = False
         self._node = ""
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.lock = threading.RLock()
+        self.lock = threading.Condition()
 
     # --- what the guest or somebody beside the product does
 
     def become(self, life: Life) -> None:
+        """A guest that is suspended or paused ends itself when it runs again."""
         with self.lock:
+            if life in _BY_ITSELF:
+                alive = (Life.PAUSED, Life.SUSPENDED)
+                assert self.lock.wait_for(lambda: self._life not in alive, 10)
             paused = self._life is Life.PAUSED
             if self._life is not Life.GONE:
                 self._set(life)
@@ -64,6 +69,7 @@ class Guest(DomainControl):
 
     def _set(self, life: Life) -> None:
         self._life = life
+        self.lock.notify_all()
         self.story(f"guest {life.value}")
         self._poke()
 
@@ -139,6 +145,7 @@ class Guest(DomainControl):
             if self._life is not Life.SUSPENDED:
                 raise RuntimeError(f"resume of a guest that is {self._life.value}")
             self._life = Life.RUNNING
+            self.lock.notify_all()
             self.story("resume")
 
     def rearm(self) -> None:
