@@ -84,16 +84,21 @@ def applying_at_once(stage: Stage, host: str) -> Iterator[None]:
         stage.drop_guest()
 
 
+def found_out(stage: Stage, guest: Guest) -> None:
+    """Hold that the judge finds writes of a later epoch after a power cut."""
+    disks = writing(stage, guest)
+    with Protection(stage, guest) as p:
+        disks.start(KIB_S)
+        p.wait_checkpoints(5)
+        stage.lab.cut(p.primary)
+        p.wait_failed_over()
+        verdict = judged(disks)
+        assert not verdict.clean, verdict
+        assert verdict.later or verdict.corrupt, verdict
+
+
 def test_a_store_that_applies_at_once_is_found_out(stage: Stage) -> None:
     """The negative control: without epochs apart, the same judge finds later writes."""
     guest = stage.guest(disks=DISKS)
     with applying_at_once(stage, guest.other):
-        disks = writing(stage, guest)
-        with Protection(stage, guest) as p:
-            disks.start(KIB_S)
-            p.wait_checkpoints(5)
-            stage.lab.cut(p.primary)
-            p.wait_failed_over()
-            verdict = judged(disks)
-            assert not verdict.clean, verdict
-            assert verdict.later or verdict.corrupt, verdict
+        found_out(stage, guest)
