@@ -79,9 +79,10 @@ class Writers:
         blocks: int = 2048,
         threads: int = 4,
         gate: threading.Event | None = None,
+        after: int = 0,
     ) -> None:
-        """``gate``: nothing is begun while it is not set."""
-        self._gate = gate
+        """``gate``: nothing is begun while it is not set. ``after``: no number is as low."""
+        self._gate, self._after = gate, after
         self.begun = [-1] * blocks
         self.done = [-1] * blocks
         self.errors: list[BaseException] = []
@@ -109,7 +110,7 @@ class Writers:
     def _one(self, client: Nbd, chance: random.Random, place: int) -> None:
         if self._gate is not None:
             self._gate.wait()
-        number = max(self.begun[place], 0) + 1
+        number = max(self.begun[place], self._after) + 1
         self.begun[place] = number
         if chance.random() < 0.05:
             client.zero(place * BLOCK, BLOCK)

@@ -25,8 +25,8 @@ def same(primary: Daemon, backup: Daemon) -> bool:
 def test_every_epoch_is_on_the_backup_when_it_is_done(pair: Pair) -> None:
     primary, backup = pair.begin()
     controller = primary.controller()
-    for _ in range(4):
-        writers = Writers(primary.nbd, blocks=BLOCKS)
+    for epoch in range(4):
+        writers = Writers(primary.nbd, blocks=BLOCKS, after=epoch << 32)  # never the same again
         writers.wait(150)
         writers.stop()
         assert not same(primary, backup), "an open epoch is seen"
