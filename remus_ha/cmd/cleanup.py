@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from remus_ha import rundir
@@ -20,14 +21,21 @@ from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.netbuf.sweep import Leftover, find_leftovers, remove
 
 MODULES = {"primary": "remus_ha.checkpoint.guardian", "backup": "remus_ha.receive.keeper"}
-START_S = 30.0
+START_S = 120.0  # as long as a caretaker gives its ward: a loaded host starts slowly
 LOOK_S = 0.2
+ENDED, SILENT = "", "silent"  # beside the states that a process tells
 
 
 class CleanupHolds(RemusError):
     code = "PROTECT-010"
     cause = "the left-overs of {names} stay: the witness has not decided within {seconds:.0f} s"
     remedy = "Bring the witness back; the processes that were started here go on asking it."
+
+
+class CleanupSilent(RemusError):
+    code = "PROTECT-018"
+    cause = "the left-overs of {names} stay: their processes have not answered for {seconds:.0f} s"
+    remedy = "Look at the end of the logs in {logs}, then run 'remus-ha cleanup' again."
 
 
 class Unclaimed(RemusError):
@@ -43,22 +51,27 @@ def add_parser(commands: Any) -> None:
     p = commands.add_parser(
         "cleanup", help="resolve left-overs of crashed processes", description=__doc__
     )
-    p.add_argument("--timeout", type=float, default=60.0, metavar="S", help="wait (default 60)")
+    p.add_argument(
+        "--timeout", type=float, default=60.0, metavar="S", help="wait for the witness (default 60)"
+    )
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    deadline = time.monotonic() + args.timeout
     left = [(role, uuid) for role in MODULES for uuid in rundir.sessions(role)]
     for role, uuid in left:
         if not _runs(role, uuid):
             print(f"{session_name(role, uuid)}: taking up a {role} session that was left")
             _take_up(role, uuid)
-    waiting = [x for x in left if not _resolved(*x, deadline)]
+    deadline = time.monotonic() + START_S
+    silent = [x for x in left if not _until(_answers, *x, deadline)]
+    deadline = time.monotonic() + args.timeout
+    waiting = [x for x in left if x not in silent and not _until(_is_resolved, *x, deadline)]
     unclaimed = _sweep()
+    if silent:
+        raise CleanupSilent(names=_names(silent), seconds=START_S, logs=rundir.LOGS)
     if waiting:
-        names = ", ".join(session_name(role, uuid) for role, uuid in waiting)
-        raise CleanupHolds(names=names, seconds=args.timeout)
+        raise CleanupHolds(names=_names(waiting), seconds=args.timeout)
     if unclaimed:
         raise Unclaimed(devices=", ".join(unclaimed))
     return 0
@@ -79,19 +92,35 @@ def _take_up(role: str, uuid: str) -> None:
         os.close(log)
 
 
-def _resolved(role: str, uuid: str, deadline: float) -> bool:
-    """Whether a session is healthy or has ended by the deadline."""
-    result = rundir.directory(role, uuid) / "result.json"
-    while time.monotonic() < deadline:
-        try:
-            status = ask(rundir.control_socket(role, uuid), uuid, {"command": "status"})
-            if status["state"] in ("protected", "syncing"):
-                return True
-        except NotRunning:
-            if result.exists():
-                return True
+def _names(sessions: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(session_name(role, uuid) for role, uuid in sessions)
+
+
+def _until(true: Callable[[str, str], bool], role: str, uuid: str, deadline: float) -> bool:
+    """Whether it is true of a session by the deadline."""
+    while not true(role, uuid):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(LOOK_S)
-    return False
+    return True
+
+
+def _state(role: str, uuid: str) -> str:
+    """What its process says; ENDED where it has ended, SILENT where it says nothing (yet)."""
+    try:
+        status = ask(rundir.control_socket(role, uuid), uuid, {"command": "status"})
+        return str(status["state"])
+    except NotRunning:
+        return ENDED if (rundir.directory(role, uuid) / "result.json").exists() else SILENT
+
+
+def _answers(role: str, uuid: str) -> bool:
+    return _state(role, uuid) != SILENT
+
+
+def _is_resolved(role: str, uuid: str) -> bool:
+    """Whether a session is healthy or has ended."""
+    return _state(role, uuid) in ("protected", "syncing", ENDED)
 
 
 def _sweep() -> list[str]:

@@ -202,6 +202,11 @@ class DiskControl:
             raise DisksRefused(command="save", word=word)
         return int(number)
 
+    def save_unheard(self, text: str) -> None:
+        """Save a line without waiting for the answer, where the guest's output is held."""
+        with self._enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(f"save {text}".encode(), (self._address, self._port))
+
     def saved(self, number: int, *, timeout_s: float = 60.0) -> str | None:
         """The line saved as ``number``, read from the disk; None when it is not there."""
         try:

@@ -40,7 +40,7 @@ def test_after_a_failover_back_the_other_way(stage: Stage) -> None:
                 p.wait_checkpoints(3)
                 stage.lab.cut(p.primary)
                 p.wait_failed_over()
-                c.wait_answers(timeout_s=60)
+                c.wait_answers()
             stage.lab.boot(p.primary)
             stage.assert_clean()
         assert guest.host == first

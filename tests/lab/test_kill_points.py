@@ -32,14 +32,14 @@ def test_the_primarys_process_dies(stage: Stage, point: str) -> None:
         ) as p,
     ):
         p.log_primary.wait(r"guardian .*: starting")
-        ends = p.log_primary.wait(ENDS, 90), p.log_backup.wait(ENDS, 90)
+        ends = p.log_primary.wait(ENDS), p.log_backup.wait(ENDS)
         kept = ends[0].endswith("alone") and ends[1].endswith("destroyed")
         moved = ends[0].endswith("destroyed") and ends[1].endswith("alive")
         assert kept or moved, ends
         stage.moved(guest, p.primary if kept else p.backup)
         assert guest.uuid_on(guest.host) == guest.uuid
         assert not guest.uuid_on(guest.other)
-        c.wait_answers(timeout_s=60)
+        c.wait_answers()
         assert not tracks_dirty_pages(stage.host(guest.host), guest.name)
         c.finish()
         expected = [p.primary] if kept else [p.primary, p.backup]
@@ -58,7 +58,7 @@ def test_the_primarys_host_dies(stage: Stage, point: str) -> None:
         ) as p,
     ):
         p.wait_failed_over()
-        c.wait_answers(timeout_s=60)
+        c.wait_answers()
         c.finish()
         stage.lab.cut(p.primary)
         for vif in range(guest.plan.vifs):

@@ -18,8 +18,8 @@ NO_WITNESS = r"the witness: \[?WITNESS-"
 def _one_survivor(stage: Stage, guest: Guest, p: Protection) -> str:
     """Both sides have ended, one of them as the guest; the host where it lives."""
     ends = {
-        p.primary: p.log_primary.wait(ENDS, 90).rsplit(maxsplit=1)[-1],
-        p.backup: p.log_backup.wait(ENDS, 90).rsplit(maxsplit=1)[-1],
+        p.primary: p.log_primary.wait(ENDS).rsplit(maxsplit=1)[-1],
+        p.backup: p.log_backup.wait(ENDS).rsplit(maxsplit=1)[-1],
     }
     kept = ends[p.primary] == "alone" and ends[p.backup] in ("destroyed", "stopped")
     moved = ends[p.primary] == "destroyed" and ends[p.backup] == "alive"
@@ -76,7 +76,7 @@ def test_the_replication_link_with_the_witness_in_reach_of_one(
             p.wait_alone()
         else:
             p.log_backup.wait(r"-> alive")
-        c.wait_answers(timeout_s=60)
+        c.wait_answers()
         stage.lab.plug(loser, Link.MGMT)
         assert _one_survivor(stage, guest, p) == winner
         c.wait_answers()
@@ -108,6 +108,6 @@ def test_the_replication_link_with_the_witness_in_reach_of_none(stage: Stage) ->
         assert guest.uuid_on(p.primary), "the guest runs, only its output is held"
         stage.lab.witness.start()
         _one_survivor(stage, guest, p)
-        c.wait_answers(timeout_s=60)
+        c.wait_answers()
         c.finish()
         _check_emitters(wire, guest, p.primary)

@@ -20,6 +20,7 @@ from remus_ha.lab.control import HELLO_PORT
 from remus_ha.lab.errors import LedgerUnreachable
 from remus_ha.lab.plan import FIRST_GUEST, MAX_GUESTS, GuestPlan
 from remus_ha.lab.xlconfig import BRIDGE, GuestSpec
+from tests.lab.support.stage import Stage
 
 CASES = Path(__file__).parents[1] / "functional" / "netbuf" / "plug_cases.py"
 GUEST = "shutvif"
@@ -73,8 +74,9 @@ def python(lab: Lab, program: str) -> None:
 
 
 @pytest.mark.gate
-def test_plug_cases(lab: Lab) -> None:
+def test_plug_cases(stage: Stage) -> None:
     """Held and let out exactly per epoch, limits, crashes, strangers: see plug_cases.py."""
+    lab = stage.lab
     lab.ssh("a", "cat >/tmp/plug_cases.py", stdin=CASES.read_bytes())
     done = lab.ssh("a", "python3 -B /tmp/plug_cases.py", timeout_s=600, check=False)
     rows = [json.loads(line) for line in done.stdout.decode().splitlines()]

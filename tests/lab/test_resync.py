@@ -12,11 +12,8 @@ from tests.lab.support.stage import DISK_MIB, WITNESS, Guest, Stage
 from tests.lab.test_disks import DISKS, judged, writing
 
 VDEVS = ("xvda", "xvdb")
-# Until the image at $1 has been written to.
-_CHANGES = """
-before=$(stat -c %y $1); n=0
-while [ "$(stat -c %y $1)" = "$before" ]; do n=$((n + 1)); [ $n -lt 200 ] || exit 1; done
-"""
+# Until the image at $1 has been written to since $2, and keeps that.
+_CHANGES = 'until [ "$1" -nt "$2" ]; do :; done; sync "$1"'
 # Longer than it takes to see the primary's disk change, and to cut its power.
 PATIENT_MS = 12000
 
@@ -46,7 +43,10 @@ def test_a_returned_host_gets_only_what_differs(stage: Stage) -> None:
         p.wait_checkpoints(3)
         # From here on what the guest writes is on its own host alone.
         stage.lab.unplug(p.primary, Link.REPL)
-        stage.host(p.primary).shell.run(["sh", "-c", _CHANGES, "sh", image(guest, VDEVS[0])])
+        shell = stage.host(p.primary).shell
+        shell.run("touch /run/unplugged")
+        disks.save_unheard("on the old host alone")
+        shell.run(["sh", "-c", _CHANGES, "sh", image(guest, VDEVS[0]), "/run/unplugged"])
         stage.lab.cut(p.primary)
         p.wait_failed_over()
         verdict = judged(disks)

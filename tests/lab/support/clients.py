@@ -39,7 +39,7 @@ class Clients:
         for client in self.all:
             client.__exit__(kind, error, trace)
 
-    def wait_answers(self, since_s: float | None = None, timeout_s: float = 30.0) -> float:
+    def wait_answers(self, since_s: float | None = None, timeout_s: float = 120.0) -> float:
         """Until every client got an answer to a request of after ``since_s`` (now). Its moment."""
         moment = time.monotonic() if since_s is None else since_s
         found = [client.wait_answer(moment, timeout_s) for client in self.all]

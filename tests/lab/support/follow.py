@@ -56,7 +56,7 @@ class Follower:
         """How many lines so far match."""
         return sum(re.search(pattern, line) is not None for line in self.lines)
 
-    def wait(self, pattern: str, timeout_s: float = 60.0, after: int = 0, times: int = 1) -> str:
+    def wait(self, pattern: str, timeout_s: float = 240.0, after: int = 0, times: int = 1) -> str:
         """The line that matches as the ``times``-th one after the first ``after`` lines.
 
         AssertionError with the last lines when it does not come in time.

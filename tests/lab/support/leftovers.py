@@ -6,6 +6,10 @@ from remus_ha.lab.host import Host
 
 # Sections of lines, each after a line with its name. No interpreter: it costs seconds there.
 _PROBE = """
+# Whoever has said that it ends may be about to.
+for pid in $(pgrep -f 'remus_ha[.](checkpoint|receive)'); do
+    timeout 30 tail --pid=$pid -s 0.05 -f /dev/null
+done
 echo :links; ls /sys/class/net
 echo :qdiscs; tc qdisc
 echo :domains; xl list | tail -n +3

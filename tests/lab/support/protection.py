@@ -14,7 +14,7 @@ from tests.lab.support.follow import Follower
 from tests.lab.support.stage import WITNESS, Guest, Stage
 
 PROTECT_S = 300.0  # the first copy of disks that are written to, on a slow machine
-DECIDE_S = 60.0
+DECIDE_S = 240.0  # twenty epochs, detection and a restore, on a slow machine
 DETECT_MS = 3000
 
 # What a host looks like when a story fails there.
@@ -142,7 +142,7 @@ class Protection:
         self.log_primary.wait(ENDS)
         self.log_backup.wait(ENDS)
 
-    def wait_checkpoints(self, count: int, timeout_s: float = 60.0) -> None:
+    def wait_checkpoints(self, count: int, timeout_s: float = DECIDE_S) -> None:
         """Until ``count`` more epochs are acknowledged."""
         deadline = time.monotonic() + timeout_s
         first = self.progress()["acked"]

@@ -1,13 +1,20 @@
-"""What ``remus-ha cleanup`` does with devices that no session knows."""
+"""What ``remus-ha cleanup`` does with devices that no session knows, and how long it waits."""
 
+import shutil
+import tempfile
+import threading
 from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from remus_ha import rundir
 from remus_ha.cmd import cleanup
 from remus_ha.netbuf.sweep import Leftover
+from tests.unit.control_server import UUID, Server
 
 GONE = Leftover("rh7.0", None, None, "uuid", "session", plugged=True, connected=False)
 ORPHAN = Leftover(None, "vif7.0", 7, "", "", plugged=False, connected=True)
@@ -38,3 +45,70 @@ def test_what_holds_a_living_guest_is_named_and_stays(
     with pytest.raises(cleanup.Unclaimed, match=r"vif7\.0"):
         cleanup.run(Namespace(timeout=1.0))
     assert removed == [GONE]
+
+
+class Process(Server):
+    """A session's process, in one state."""
+
+    def __init__(self, path: Path, state: str) -> None:
+        self._state = state
+        super().__init__(path)
+
+    def answer(self, request: dict[str, Any]) -> Any:
+        return {"state": self._state}
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A primary's session without a process, and no devices."""
+    root = Path(tempfile.mkdtemp(prefix="rh", dir="/tmp"))  # a unix socket's path has to be short
+    monkeypatch.setattr(rundir, "ROOT", root / "run")
+    monkeypatch.setattr(rundir, "LOGS", root / "log")
+    monkeypatch.setattr(cleanup, "find_leftovers", tuple)
+    rundir.write_json(rundir.directory("primary", UUID) / "session.json", {"name": "web1"})
+    yield
+    shutil.rmtree(root)
+
+
+@contextmanager
+def starting(
+    monkeypatch: pytest.MonkeyPatch, after_s: float, begin: Callable[[Path], Server]
+) -> Iterator[None]:
+    """Where a guardian would be started, its process is there a while later."""
+    begun: list[Server] = []
+    path = rundir.control_socket("primary", UUID)
+    timer = threading.Timer(after_s, lambda: begun.append(begin(path)))
+
+    def start(_command: Sequence[str], _fds: Sequence[int], _log: int) -> None:
+        timer.start()
+
+    monkeypatch.setattr(cleanup, "start_detached", start)
+    yield
+    timer.join()
+    for server in begun:
+        server.close()
+
+
+@pytest.mark.usefixtures("left")
+def test_the_time_that_a_process_takes_to_start_is_not_the_witness_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with starting(monkeypatch, 0.5, lambda path: Process(path, "protected")):
+        assert cleanup.run(Namespace(timeout=0.1)) == 0
+
+
+@pytest.mark.usefixtures("left")
+def test_a_witness_that_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        starting(monkeypatch, 0.0, lambda path: Process(path, "asking")),
+        pytest.raises(cleanup.CleanupHolds, match="web1"),
+    ):
+        cleanup.run(Namespace(timeout=0.1))
+
+
+@pytest.mark.usefixtures("left")
+def test_a_process_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleanup, "START_S", 0.1)
+    monkeypatch.setattr(cleanup, "start_detached", lambda *_: None)
+    with pytest.raises(cleanup.CleanupSilent, match="web1"):
+        cleanup.run(Namespace(timeout=0.1))
