@@ -93,9 +93,10 @@ class PrimaryXen:
 
 
 class PluggedDisks:
-    """In place of DiskWatch."""
+    """In place of DiskWatch. ``looks``: how often the change has been seen."""
 
     def __init__(self) -> None:
+        self.looks = 0
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._change: DiskChanged | None = None
 
@@ -109,6 +110,7 @@ class PluggedDisks:
     def change(self) -> DiskChanged | None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
+        self.looks += self._change is not None
         return self._change
 
     def close(self) -> None:

@@ -229,8 +229,9 @@ def test_a_disk_that_is_plugged_in_ends_the_protection(pair: Pair, disks: Disks)
 def test_a_guest_that_is_destroyed_loses_its_disks_first(pair: Pair, disks: Disks) -> None:
     """It is gone on purpose, and nothing else is said of it."""
     start(pair, disks)
-    pair.guest.become(Life.PAUSED)
+    pair.pause()
     pair.plugged.become("detached")
+    pair.wait(lambda: pair.plugged.looks > 0)
     pair.guest.become(Life.GONE)
     pair.primary.join()
     assert "XEN-030" not in told(pair)
@@ -239,8 +240,9 @@ def test_a_guest_that_is_destroyed_loses_its_disks_first(pair: Pair, disks: Disk
 
 def test_a_paused_guest_that_has_got_a_disk_goes_on_unprotected(pair: Pair, disks: Disks) -> None:
     start(pair, disks)
-    pair.guest.become(Life.PAUSED)
+    pair.pause()
     pair.plugged.become("attached")
+    pair.wait(lambda: pair.plugged.looks > 1)  # it looks again at a guest that is paused
     pair.guest.become(Life.RUNNING)
     pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
     assert "XEN-030" in told(pair)
