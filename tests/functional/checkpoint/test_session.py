@@ -360,8 +360,8 @@ def test_who_reaches_the_witness_lives(pair: Pair, unreachable_from: str, winner
     pair.start()
     pair.wait_protected()
     pair.store.away.add(unreachable_from)
-    commits = pair.buffer.commits
     pair.silence()
+    commits = pair.buffer.commits
     side = pair.primary if winner == "a" else pair.backup
     side.join()
     assert emits(pair) == {winner}
