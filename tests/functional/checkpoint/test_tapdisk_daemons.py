@@ -19,7 +19,7 @@ from remus_ha.receive.stores import Stores
 from remus_ha.stream.credentials import Credentials
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from tests.functional.checkpoint.pair import Pair
-from tests.functional.checkpoint.test_disks import is_alive, lose_primary, wait_epochs
+from tests.functional.checkpoint.test_disks import B, is_alive, lose_primary, wait_epochs
 from tests.functional.checkpoint.test_verify import flip, verify
 from tests.functional.checkpoint.wire import Wire
 from tests.functional.disk.tapdisk import daemons
@@ -146,6 +146,7 @@ def test_a_daemon_that_dies_ends_the_protection_and_the_guest_goes_on(
     primary, backup = served
     backup.kill()
     pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert pair.backup.join() is B.BROKEN
     assert pair.result("backup")["detail"] == "broken"
     primary.client().write(0, block(4))
     assert primary.image.read_bytes()[:BLOCK] == block(4)
