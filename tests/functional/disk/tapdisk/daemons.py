@@ -202,6 +202,29 @@ class Pair:
             daemon.end()
 
 
+@contextmanager
+def standing_still(daemon: Daemon) -> Iterator[None]:
+    """Every thread of it, meanwhile."""
+    pid = daemon.pid
+    try:
+        stand_still(pid)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def stand_still(pid: int) -> None:
+    """Returns when every thread of the process does: some may take a while to."""
+    end = time.monotonic() + DEADLINE_S
+    os.kill(pid, signal.SIGSTOP)
+    while any(_state(thread) != "T" for thread in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < end
+
+
+def _state(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def await_answer(controller: FlushController) -> None:
     """To the flush that was begun. Raises what ``answered`` raises."""
     while not controller.answered():

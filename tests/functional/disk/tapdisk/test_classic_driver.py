@@ -5,10 +5,8 @@ What "the guest" writes comes into the primary's daemon over NBD, as from the ke
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +35,7 @@ from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders, reach
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block
 
-from .daemons import BACKUP, PORT, SIZE, Daemon, Hosts, Pair
+from .daemons import BACKUP, PORT, SIZE, Daemon, Hosts, Pair, standing_still
 
 pytestmark = pytest.mark.root
 UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
@@ -199,23 +197,6 @@ def session(daemons: tuple[Daemon, Daemon], tmp_path: Path) -> Iterator[Session]
     made.begin()
     yield made
     made.end()
-
-
-@contextmanager
-def standing_still(daemon: Daemon) -> Iterator[None]:
-    """Every thread of it, meanwhile."""
-    pid, end = daemon.pid, time.monotonic() + DEADLINE_S
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        while any(_state(thread) != "T" for thread in Path(f"/proc/{pid}/task").iterdir()):
-            assert time.monotonic() < end
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def _state(thread: Path) -> str:
-    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def first_block(daemon: Daemon) -> bytes:

@@ -12,7 +12,7 @@ from remus_ha.disk.tapdisk.fifo import FlushController
 from tests.functional.disk.machine import DEADLINE_S
 from tests.functional.disk.writers import BLOCK, Writers, block, number_in
 
-from .daemons import SIZE, Daemon, Pair, await_answer, digest
+from .daemons import SIZE, Daemon, Pair, await_answer, digest, stand_still, standing_still
 
 pytestmark = pytest.mark.root
 BLOCKS = SIZE // BLOCK
@@ -63,10 +63,9 @@ def test_an_epoch_holds_what_was_complete_at_its_flush_and_nothing_later(pair: P
 def test_a_write_costs_no_round_trip(pair: Pair) -> None:
     """It is complete while the backup does nothing at all."""
     primary, backup = pair.begin()
-    os.kill(backup.pid, signal.SIGSTOP)
-    primary.client().write(0, block(1))
-    assert primary.image.read_bytes()[:BLOCK] == block(1)
-    os.kill(backup.pid, signal.SIGCONT)
+    with standing_still(backup):
+        primary.client().write(0, block(1))
+        assert primary.image.read_bytes()[:BLOCK] == block(1)
     primary.controller().flush(DEADLINE_S)
     assert same(primary, backup)
 
@@ -124,7 +123,7 @@ def test_a_flush_that_is_under_way_fails_when_the_backup_dies(pair: Pair) -> Non
     primary, backup = pair.begin()
     controller = primary.controller()
     pid = backup.pid
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     primary.client().write(0, block(1))
     controller.begin(DEADLINE_S)
     assert not controller.answered()
@@ -136,13 +135,12 @@ def test_a_flush_that_is_under_way_fails_when_the_backup_dies(pair: Pair) -> Non
 def test_a_backup_that_hangs_is_given_up(pair: Pair) -> None:
     """The guest waits for room at most as long as a stall lasts, and sees no error."""
     primary, backup = pair.begin()
-    os.kill(backup.pid, signal.SIGSTOP)
-    client = primary.client()
-    for i in range(96):
-        client.write((i % 8) << 20, bytes([i]) * (1 << 20))
-    assert "has not gone on for 3 s" in primary.hear("UNPROTECTED")
-    assert primary.image.read_bytes()[7 << 20 :] == bytes([95]) * (1 << 20)
-    os.kill(backup.pid, signal.SIGCONT)
+    with standing_still(backup):
+        client = primary.client()
+        for i in range(96):
+            client.write((i % 8) << 20, bytes([i]) * (1 << 20))
+        assert "has not gone on for 3 s" in primary.hear("UNPROTECTED")
+        assert primary.image.read_bytes()[7 << 20 :] == bytes([95]) * (1 << 20)
 
 
 def test_the_primary_dies_and_its_open_epoch_with_it(pair: Pair) -> None:
