@@ -1,9 +1,11 @@
 """The daemons of one disk on two hosts, from the guest's writes to the backup's image."""
 
+import itertools
 import os
 import random
 import signal
 import threading
+from collections.abc import Iterable
 
 import pytest
 
@@ -162,10 +164,13 @@ def test_the_primary_dies_and_its_open_epoch_with_it(pair: Pair) -> None:
 
 
 def end_epochs(
-    controller: FlushController, writers: Writers, epochs: list[tuple[list[int], list[int]]]
+    controller: FlushController,
+    writers: Writers,
+    epochs: list[tuple[list[int], list[int]]],
+    numbers: Iterable[int],
 ) -> None:
     """One after another; what was complete before each flush, and begun when it was written."""
-    while True:
+    for _ in numbers:
         done = list(writers.done)
         controller.begin(DEADLINE_S)
         epochs.append((done, list(writers.begun)))
@@ -179,10 +184,11 @@ def test_the_primary_dies_at_any_moment(pair: Pair, seed: int) -> None:
     controller, blocks, chance = primary.controller(), 256, random.Random(seed)
     writers = Writers(primary.nbd, blocks=blocks)
     death = threading.Timer(chance.uniform(0.3, 1.0), os.kill, (primary.pid, signal.SIGKILL))
-    death.start()
     epochs = [([-1] * blocks, [-1] * blocks)]
+    end_epochs(controller, writers, epochs, range(3))
+    death.start()
     with pytest.raises(TapdiskGone):
-        end_epochs(controller, writers, epochs)
+        end_epochs(controller, writers, epochs, itertools.count())
     death.join()
     with pytest.raises(OSError, match=r"closed the connection|reset|Broken pipe"):
         writers.stop()
