@@ -168,7 +168,8 @@ def test_an_interrupted_copy_is_resumed(tmp_path: Path) -> None:
     again = Proxy(tmp_path, second)
     try:
         again.sync()
-        assert 0 < again.orders.status()["sent_octets"] <= SIZE // 2
+        # what was put into the backlog last had not all been taken
+        assert 0 < again.orders.status()["sent_octets"] < SIZE // 2 + LIMIT // 2
         assert second.image.read_bytes() == again.image.read_bytes()
     finally:
         again.end()
