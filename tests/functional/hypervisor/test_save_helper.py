@@ -236,7 +236,7 @@ def test_closing_between_two_questions(bench: Bench) -> None:
 def test_closing_while_nobody_reads_its_stream(bench: Bench) -> None:
     """Blocked in a write into a full pipe: the signal gets it out of there."""
     helper = bench.start('helper.remus(b"x" * (1 << 20), 100)')
-    time.sleep(0.5)
+    assert readable(bench.stream_r, DEADLINE_S)  # it is writing, and ready for the signal
     helper.close()
     assert "cleaned" in bench.notes()
     assert is_gone(helper.pid)
