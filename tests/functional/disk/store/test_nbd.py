@@ -53,19 +53,20 @@ class Store:
     def order(self, verb: str, n: int = -1) -> None:
         self.socket.sendall(json.dumps({"do": verb, "n": n}).encode() + b"\n")
 
-    def said(self, word: str) -> dict[str, Any]:
-        """The next thing said that is ``word``."""
+    def said(self, *words: str) -> dict[str, Any]:
+        """The next thing said that is one of ``words``."""
         while True:
             line = self.lines.readline()
-            assert line, f"the store went away before it said {word}"
+            assert line, f"the store went away before it said {words}"
             told: dict[str, Any] = json.loads(line)
-            if told["said"] == word:
+            if told["said"] in words:
                 return told
 
     def end_epoch(self, n: int) -> None:
+        """Which of the two is said first is open."""
         self.order("close", n)
-        assert self.said("closed")["n"] == n
-        assert self.said("prepared")["n"] == n
+        told = [self.said("closed", "prepared") for _ in range(2)]
+        assert sorted((t["said"], t["n"]) for t in told) == [("closed", n), ("prepared", n)]
 
     def end(self) -> None:
         try:
