@@ -69,7 +69,7 @@ def test_an_abandoned_request_does_not_hold_up_the_next_one(etcd: Etcd, asker: A
     asker.ask_read(UUID)
     answer = wait(asker)
     assert answer.error is None
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 4.0
     assert asker.counters.abandoned == asker.counters.discarded == 1
 
 
@@ -83,7 +83,7 @@ def test_a_long_wait_gives_way_to_a_swap(asker: Asker) -> None:
     start = time.monotonic()
     asker.ask_swap(UUID, None, sole(1))
     assert wait(asker).result is Swap.WON
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 10.0
 
 
 def test_holding_ends_when_the_store_is_back(
