@@ -63,6 +63,7 @@ def killed_while_writing(program: DatabaseProgram, count: int, label: str = "w")
     with DatabaseWriter(program.control, label) as writer:
         writer.wait_acknowledged(count)
         program.kill()
+        writer.wait_acknowledged(1 << 30)  # until it has met the end
         told = writer.stop()
     assert writer.broken is not None
     assert len(told) >= count
