@@ -139,6 +139,7 @@ class TestSound:
         program.control.start(0)
         program.wait(50)
         program.child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, program.child.pid, os.WSTOPPED)
         program.child.send_signal(signal.SIGCONT)
         program.wait(program.control.stat().completed + 50)
         assert program.control.verify().clean
