@@ -277,8 +277,8 @@ def test_silence_is_doubt_after_its_time_and_not_before(pair: Pair) -> None:
     pair.store.away.add("b")
     player = Player(pair)
     player.begin()
+    before = time.monotonic()  # its last word comes after this
     player.epochs(1)
-    before = time.monotonic()
     player.wait_state(B.IN_DOUBT)
     assert 1.0 < time.monotonic() - before < 4.0
     player.close()
