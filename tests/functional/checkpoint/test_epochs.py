@@ -22,6 +22,7 @@ from tests.functional.hypervisor.fake_helper import install
 
 SIZE = 10_000
 ENOUGH = "enough"
+PATIENT = Timing(suspend_s=10.0, copy_s=5.0, close_s=1.0)
 
 
 class Reader:
@@ -288,8 +289,13 @@ def test_a_guest_that_takes_the_request_and_never_suspends(bench: Bench) -> None
 def test_a_guest_that_its_operator_has_paused_is_waited_for(bench: Bench) -> None:
     bench.timing = Timing(suspend_s=0.2, copy_s=5.0, close_s=1.0)
     bench.start()
-    bench.after(0.0, bench.guest.become, Life.PAUSED)
-    bench.after(1.0, bench.guest.become, Life.RUNNING)
+
+    def go_on() -> None:
+        bench.epochs._timing = PATIENT
+        bench.guest.become(Life.RUNNING)
+
+    bench.guest.become(Life.PAUSED)
+    bench.after(1.0, go_on)
     assert bench.run(epochs=3).reason == ENOUGH
     assert bench.story.of("postsuspend") == ["postsuspend"] * 3
 
@@ -298,18 +304,23 @@ def test_a_pause_while_the_request_is_on_its_way(bench: Bench) -> None:
     """A paused guest cannot take it; it does when it runs again."""
     bench.timing = Timing(suspend_s=0.2, copy_s=5.0, close_s=1.0)
     bench.guest.take_s = None
+    request_suspend = bench.guest.request_suspend
     bench.start()
 
-    def pause() -> None:
+    def request_and_pause() -> None:
+        bench.guest.request_suspend = request_suspend  # type: ignore[method-assign]
+        request_suspend()
         bench.guest.become(Life.PAUSED)
         bench.after(0.8, go_on)
 
     def go_on() -> None:
+        bench.epochs._timing = PATIENT
         bench.guest.take_s = 0.0
         bench.guest.become(Life.RUNNING)
 
-    bench.after(0.1, pause)
+    bench.guest.request_suspend = request_and_pause  # type: ignore[method-assign]
     assert bench.run(epochs=2).reason == ENOUGH
+    assert bench.story.of("request", "guest")[:3] == ["request", "guest paused", "guest running"]
 
 
 @pytest.mark.parametrize("life", [Life.POWEROFF, Life.REBOOT, Life.CRASHED, Life.GONE])
@@ -355,7 +366,8 @@ def test_an_epoch_that_fits_is_not_sent_during_the_pause(bench: Bench) -> None:
     bench.buffer.look = lambda hook: hook in sent and sent[hook].append(bench.outflow.moved)
     bench.start()
     bench.run(epochs=3)
-    assert sent["postsuspend"] == sent["preresume"]
+    # the run may end within the fourth
+    assert sent["postsuspend"][:3] == sent["preresume"][:3]
     assert all(not sample.overflowed for sample in bench.samples)
 
 
@@ -392,9 +404,9 @@ def test_a_copy_that_the_network_does_not_take_ends_at_its_deadline(
 def test_a_helper_that_stands_still_or_speaks_out_of_turn(
     bench: Bench, scenario: str, reason: str
 ) -> None:
-    bench.timing = Timing(suspend_s=2.0, copy_s=0.3, close_s=1.0)
+    bench.timing = Timing(suspend_s=2.0, copy_s=1.5, close_s=1.0)
     bench.start(scenario)
-    assert reason in bench.run(limit_s=5.0).reason
+    assert reason in bench.run().reason
     assert bench.buffer.commits == len(bench.marks)
 
 
