@@ -370,7 +370,7 @@ class Arrangement:
             **ends_of(guest.config),
             vifs=tuple(SessionVif(v.devid, v.name, v.mac, v.bridge, v.script) for v in guest.vifs),
             disks=tuple(
-                SessionDisk(d.vdev, d.path, d.node, d.size, port, d.uri, self._base)
+                SessionDisk(d.vdev, d.path, d.node, d.size, port, d.uri, self._base, d.format)
                 for d, port in zip(self._disks, reply.disk_ports, strict=True)
             ),
             disk_entry=self._disk_entry,

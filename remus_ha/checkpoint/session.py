@@ -49,6 +49,7 @@ class SessionDisk:
     port: int
     uri: str = ""
     base: int = 0
+    format: str = "raw"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 from remus_ha.checkpoint.reader import Reader
 from remus_ha.checkpoint.session import SessionDisk
 from remus_ha.checkpoint.verification import Look, Range, Tally, Verification
+from remus_ha.disk import qemuimg
 from remus_ha.disk.digests import SECTOR, WHOLE_MAX, digests
 from remus_ha.disk.store.image import size_of
 from remus_ha.exceptions import RemusError
@@ -58,6 +59,12 @@ class VerifyImage(RemusError):
     remedy = "Look at 'dmesg' on this host; the guest's own reads may fail as well."
 
 
+class VerifyFormat(RemusError):
+    code = "VERIFY-010"
+    cause = "{path}, disk {vdev} of the guest, is a {format} image: only raw ones can be verified"
+    remedy = "End the guest and compare the images of both hosts with 'qemu-img compare'."
+
+
 class VerifyStalled(RemusError):
     code = "VERIFY-008"
     cause = "no look at {vdev} at {offset} succeeded in {epochs} epochs: {detail}"
@@ -71,7 +78,7 @@ class VerifyEnded(RemusError):
 
 
 class _Work:
-    """One verification on its way. Raises VerifyImage."""
+    """One verification on its way. Raises VerifyImage, VerifyFormat."""
 
     def __init__(self, disks: Sequence[SessionDisk], piece: int) -> None:
         self.rules = Verification({disk.vdev: disk.size for disk in disks}, piece)
@@ -106,7 +113,7 @@ class Verifying:
     def begin(self, rate: int) -> None:
         """``rate``: octets an epoch, 0: the usual.
 
-        Raises NothingToVerify, VerifyRunning, VerifyImage.
+        Raises NothingToVerify, VerifyRunning, VerifyImage, VerifyFormat.
         """
         if not self._disks:
             raise NothingToVerify(name=self._name)
@@ -275,12 +282,12 @@ def _status(vdev: str, tally: Tally) -> dict[str, Any]:
 
 
 def _open_all(disks: Sequence[SessionDisk]) -> dict[str, int]:
-    """Every disk's image, opened for reading. Raises VerifyImage."""
+    """Every disk's image, opened for reading. Raises VerifyImage, VerifyFormat."""
     images: dict[str, int] = {}
     try:
         for disk in disks:
             images[disk.vdev] = _open(disk)
-    except VerifyImage:
+    except RemusError:
         for fd in images.values():
             os.close(fd)
         raise
@@ -288,6 +295,8 @@ def _open_all(disks: Sequence[SessionDisk]) -> dict[str, int]:
 
 
 def _open(disk: SessionDisk) -> int:
+    if disk.format != qemuimg.RAW:
+        raise VerifyFormat(vdev=disk.vdev, path=disk.path, format=disk.format)
     try:
         fd = os.open(disk.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as e:

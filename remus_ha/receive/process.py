@@ -563,6 +563,9 @@ class Backup:
 
     def _end_of_file(self) -> None:
         """The images are brought up to the committed epoch and closed; then ``_let_go``."""
+        if self._promoted:  # by a process before: the copy has the images, nobody else opens them
+            self._let_go()
+            return
         self._committer.settle()
         self._stores.finish(self._commits.committed)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from remus_ha.lab.xlconfig import DiskSpec, GuestSpec
+from tests.lab.support.processes import kill, send
 from tests.lab.support.protection import Protection, refused
 from tests.lab.support.stage import DISK_MIB, WITNESS, Guest, Stage
 from tests.lab.test_disks import KIB_S, judged, writing
@@ -40,6 +41,26 @@ def test_after_a_power_cut_qcow2_disks_are_at_the_epoch_of_memory(
         shell = stage.host(p.backup).shell
         for disk in DISKS:
             assert "file format: qcow2" in shell.text(f"qemu-img info -U {disk.file(NAME)}")
+
+
+def test_the_receiver_dies_once_the_copy_has_its_disks(stage: Stage, layers: Guest) -> None:
+    """The next one leaves the images to the copy, which is being restored."""
+    disks = writing(stage, layers)
+    with Protection(stage, layers, "--disk-driver", "qemu") as p:
+        disks.start(KIB_S)
+        p.wait_checkpoints(5)
+        backup = stage.host(p.backup)
+        # Before the backup has any doubt: so the restore lasts until the receiver is dead.
+        send(backup, "STOP", "restore")
+        stage.lab.cut(p.primary)
+        promotion = f"/run/remus-ha/backup/{layers.uuid}/promoted"
+        backup.shell.run(f"until [ -e {promotion} ]; do :; done")
+        kill(backup, "receiver")
+        send(backup, "CONT", "restore")
+        p.wait_failed_over()
+        verdict = judged(disks)
+        assert verdict.clean, verdict
+        assert disks.stat().errors == 0
 
 
 def test_a_disk_that_is_attached_or_detached_ends_the_protection(stage: Stage) -> None:

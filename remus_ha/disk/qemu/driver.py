@@ -41,6 +41,7 @@ class QemuDisks(QemuWorker):
         self._close_there = close_there
         self._closed = self._vouched = -1
         self._relays: dict[str, Relay] = {}
+        self._is_lost = False
 
     # --- the epoch loop's side
 
@@ -108,7 +109,7 @@ class QemuDisks(QemuWorker):
     async def _ask(self, monitor: Monitor, n: int) -> None:
         with contextlib.suppress(DiskError):  # then nobody vouches, and the epoch is given up
             await monitor.do("query-name")
-            if not monitor.has_events:
+            if not (monitor.has_events or self._is_lost):
                 self._tell(lambda: self._vouch(n))
 
     async def _event(self, monitor: Monitor) -> str:
@@ -116,6 +117,7 @@ class QemuDisks(QemuWorker):
         event, job, error = await monitor.event()
         if event in _LOSSES:
             vdev = job.removeprefix(names.PREFIX)
+            self._is_lost = True  # at once: the loss itself is told some rounds of the loop later
             raise MirrorLost(vdev=vdev, detail=error or event)
         return job
 

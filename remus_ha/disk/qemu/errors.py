@@ -33,6 +33,14 @@ class RelayDidNotStart(DiskError):
     remedy = "Install nbdkit on this host: 'nbdkit nbd --version' must work."
 
 
+class DiskWorkFailed(DiskError):
+    code = "DISK-026"
+    cause = "the work on the disks of domain {domid} failed: {detail}"
+    remedy = (
+        "The guest goes on unprotected. Look at this host's free space and memory; else report it."
+    )
+
+
 class QmpLibraryMissing(DiskError):
     code = "DISK-024"
     cause = "the Python library qemu.qmp is not installed"

@@ -6,6 +6,7 @@ with the process that has started it, and with QEMU's connection its own to the 
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 from remus_ha.disk import plugin, tls
@@ -18,15 +19,18 @@ class Relay:
 
     def __init__(self, disk: Mirrored, stores: Stores) -> None:
         self.path = stores.tls / f"{disk.vdev}.nbd"
+        try:
+            self._process = self._start(_words(disk, stores))
+        except OSError as e:
+            raise RelayDidNotStart(vdev=disk.vdev, detail=e) from e
+
+    def _start(self, words: list[str]) -> subprocess.Popen[bytes]:
         self.path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.path))
             os.chmod(self.path, 0o600)
             listener.listen()
-            try:
-                self._process = plugin.nbdkit(listener, _words(disk, stores))
-            except OSError as e:
-                raise RelayDidNotStart(vdev=disk.vdev, detail=e) from e
+            return plugin.nbdkit(listener, words)
 
     def end(self) -> None:
         """Idempotent."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from remus_ha.disk.base import DiskDriver, Progress, Stage
 from remus_ha.disk.errors import DiskError
+from remus_ha.disk.qemu.errors import DiskWorkFailed
 from remus_ha.disk.qemu.monitor import Monitor
 
 # libxl talks to the first socket of a guest's QEMU; this one is free.
@@ -125,6 +126,8 @@ class QemuWorker(DiskDriver):
             await self._take_off(monitor)
         except DiskError as e:
             self._tell(e)
+        except Exception as e:
+            self._tell(DiskWorkFailed(domid=self._domid, detail=repr(e)))
         finally:
             await monitor.close()
             self._tell(Stage.FREE)
@@ -143,3 +146,5 @@ class QemuWorker(DiskDriver):
             pass
         except DiskError as e:
             self._tell(e)
+        except Exception as e:  # whatever it is, a session must not wait for this thread
+            self._tell(DiskWorkFailed(domid=self._domid, detail=repr(e)))

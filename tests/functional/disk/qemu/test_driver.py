@@ -16,7 +16,12 @@ import pytest
 from remus_ha.disk import qemuimg, tls
 from remus_ha.disk.base import Mirrored, Stage, Stores
 from remus_ha.disk.qemu.driver import QemuDisks
-from remus_ha.disk.qemu.errors import MirrorLost, QemuUnreachable
+from remus_ha.disk.qemu.errors import (
+    DiskWorkFailed,
+    MirrorLost,
+    QemuUnreachable,
+    RelayDidNotStart,
+)
 from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
 from tests.functional.disk.store.test_nbd import Client
@@ -147,6 +152,36 @@ def test_a_stranger_is_refused_by_the_store(guest: Guest, backup: Backup, tmp_pa
     driver.begin()
     assert reach(driver, Stage.FREE) is not None
     driver.close()
+    assert guest.leftovers() == []
+
+
+def test_a_relay_that_cannot_be_is_told(guest: Guest, backup: Backup, tmp_path: Path) -> None:
+    driver = QemuDisks(
+        domid=7,
+        disks=[Mirrored("xvda", guest.node, SIZE, backup.port)],
+        stores=Stores("127.0.0.1", tmp_path / "gone", 0),
+        quiesce=guest.quiesce,
+        close_there=lambda n: None,
+        log=print,
+        socket=guest.qmp,
+    )
+    driver.begin()
+    assert isinstance(reach(driver, Stage.FREE), RelayDidNotStart)
+    driver.close()
+    assert guest.leftovers() == []
+
+
+def test_whatever_the_thread_dies_of_is_told(
+    guest: Guest, driver: QemuDisks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attach(*_args: object, **_more: object) -> None:
+        raise KeyError("nobody foresaw this")
+
+    monkeypatch.setattr("remus_ha.disk.qemu.mirror.attach", attach)
+    driver.begin()
+    loss = reach(driver, Stage.FREE)
+    assert isinstance(loss, DiskWorkFailed)
+    assert "nobody foresaw" in str(loss)
     assert guest.leftovers() == []
 
 
