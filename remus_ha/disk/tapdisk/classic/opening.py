@@ -33,14 +33,16 @@ Log = Callable[[str], None]
 def open_disk(setup: Setup, log: Log) -> Disk:
     """Raises TapdiskError, DiskError; nothing of the image was changed then.
 
-    (But for committed epochs of a dead store, which get into it before anything else.)
+    (But for committed epochs of a dead store, which get into it before anything else, unless the
+    operator says that the image is the other host's.)
     """
     named = parse(setup.uri)
     address, path = resolve(named), Path(named.path)
-    image = _open_image(named)
+    image = _open_image(named, in_sync=setup.in_sync)
     apart = Apart(path)
     if setup.in_sync:
-        apart.clear()
+        journal.forget(path)
+        apart.clear()  # last: until all of it is forgotten nobody is paired with this image
     fifos = TapdiskFifos(named.address, Path(setup.directory))
     if apart:
         reason = (
@@ -65,14 +67,18 @@ def open_disk(setup: Setup, log: Log) -> Disk:
     )
 
 
-def _open_image(named: RemusDisk) -> Image:
-    """For this process alone. Raises ImageInUse, ImageUnusable, and what ``take_up`` raises."""
+def _open_image(named: RemusDisk, *, in_sync: bool) -> Image:
+    """For this process alone; ``in_sync``: what a dead store has left is not for this image.
+
+    Raises ImageInUse, ImageUnusable, and what ``take_up`` raises.
+    """
     path, facts = Path(named.path), {"path": named.path, "disk": str(named)}
     try:
         user = user_of(path)
         if user:
             raise ImageInUse(path=path, by=user)
-        journal.take_up(path)
+        if not in_sync:
+            journal.take_up(path)
         image = Image.open(path)
     except TargetInUse as e:
         raise ImageInUse(path=path, by=e.facts["by"]) from e

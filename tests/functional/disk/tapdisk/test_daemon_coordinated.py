@@ -15,7 +15,7 @@ from remus_ha.disk.tapdisk.classic.setup import Commit
 from tests.functional.disk.machine import DEADLINE_S
 from tests.functional.disk.writers import BLOCK, block
 
-from .daemons import Daemon, Hosts, Pair
+from .daemons import Daemon, Hosts, Pair, digest
 
 pytestmark = pytest.mark.root
 COORDINATED = ("--commit", "coordinated")
@@ -115,6 +115,38 @@ def test_an_uncommitted_epoch_of_a_dead_store_is_dropped(pair: Pair, tmp_path: P
     leave(image, Commit.AT_CLOSE, committed=False)
     backup = pair.start("backup")
     assert backup.content() == before
+
+
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("host", ["primary", "backup"])
+def test_what_was_left_of_a_replaced_image_is_forgotten(
+    pair: Pair, tmp_path: Path, host: str, committed: bool
+) -> None:
+    """The operator's word for that is ``--in-sync``; a primary may have been a backup before."""
+    image = tmp_path / host / "disk.img"
+    before = digest(image.read_bytes())
+    leave(image, Commit.COORDINATED, committed=committed)
+    assert (journal_of(image) / "epoch-1").exists()
+    primary, backup = pair.begin("--in-sync")
+    assert digest(primary.content()) == digest(backup.content()) == before
+    assert not (journal_of(image) / "epoch-1").exists()
+    primary.kill()
+    backup.hear("UNPROTECTED")
+    backup.kill()
+    assert digest(pair.start(host).content()) == before
+
+
+def test_what_is_left_of_an_image_that_is_refused_stays(
+    hosts: Hosts, pair: Pair, tmp_path: Path
+) -> None:
+    """Also where both are said to be the same."""
+    image = tmp_path / "backup" / "disk.img"
+    leave(image, Commit.COORDINATED, committed=True)
+    user = image.open("rb")
+    daemon = Daemon(hosts, "backup", tmp_path / "backup", "--in-sync")
+    assert "DISK-150" in "\n".join(daemon.said)
+    user.close()
+    assert pair.start("backup").content()[:BLOCK] == block(7)
 
 
 def test_what_a_receiver_may_have_committed_is_not_decided_here(
