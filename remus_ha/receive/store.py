@@ -25,7 +25,12 @@ Ended = Callable[[StoreClient], None]
 
 
 class Store(abc.ABC):
-    """How far one disk's epochs have got. ``port``: where the primary sends its writes, 0: none."""
+    """How far one disk's epochs have got. ``port``: where the primary sends its writes, 0: none.
+
+    ``can_be_taken_up``: what a dead one has left is enough for the copy to live.
+    """
+
+    can_be_taken_up: bool
 
     def __init__(self, spec: DiskSpec) -> None:
         self.spec = spec
@@ -58,6 +63,8 @@ class Store(abc.ABC):
 
 class OwnStore(Store):
     """A store that lives for the session. ``directory`` is the session's in /run."""
+
+    can_be_taken_up = True
 
     def __init__(self, spec: DiskSpec, uuid: str, directory: Path) -> None:
         super().__init__(spec)
@@ -101,6 +108,8 @@ class OwnStore(Store):
 
 class DaemonStore(Store):
     """A disk whose daemon serves it already, and goes on. ``directory`` is the daemons'."""
+
+    can_be_taken_up = False  # it is the copy's disk
 
     def __init__(self, spec: DiskSpec, directory: Path) -> None:
         super().__init__(spec)

@@ -19,7 +19,7 @@ from remus_ha.exceptions import RemusError
 from remus_ha.loop import Loop
 from remus_ha.receive.store import Store, store_of
 
-SILENCE_S = 10.0  # a store that has not finished by then is ended, and its work taken up
+SILENCE_S = 10.0  # a store that has not finished by then is ended, if its work can be taken up
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +186,14 @@ class Stores:
         self._look_finished()
 
     def _end_silent(self) -> None:
-        """A store that does not answer is ended: what it has committed is in its journal."""
+        """A store that does not answer is ended: what it has committed is in its journal.
+
+        One that the copy cannot live without is waited for: a full journal on a slow disk takes its
+        time. Its death shows itself.
+        """
         for store in self._stores:
-            if not store.finished and store.client is not None and not self._ended:
+            silent = store.can_be_taken_up and not store.finished
+            if silent and store.client is not None and not self._ended:
                 store.client.kill()
 
     def _order(self, store: Store, verb: str, n: int) -> None:

@@ -35,7 +35,7 @@ from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders, reach
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block
 
-from .daemons import BACKUP, PORT, SIZE, Daemon, Hosts, Pair, standing_still
+from .daemons import BACKUP, PORT, SIZE, Daemon, Hosts, Pair, stand_still, standing_still
 
 pytestmark = pytest.mark.root
 UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
@@ -77,6 +77,10 @@ class Receiver:
 
     def until(self, done: Callable[[], object]) -> None:
         assert self._loop.until(lambda: bool(done()), time.monotonic() + DEADLINE_S)
+
+    def wait(self, seconds: float) -> None:
+        """Whatever happens meanwhile."""
+        self._loop.until(lambda: False, time.monotonic() + seconds)
 
     def commit(self, n: int) -> None:
         self.until(lambda: self.stores.prepared(n))
@@ -395,6 +399,39 @@ def test_a_new_receiver_takes_up_what_a_dead_one_left(
     new.until(lambda: new.finished)
     assert backup.image.read_bytes()[:BLOCK] == block(1)
     assert not new.errors
+
+
+def test_a_daemon_that_takes_long_to_finish_is_waited_for(
+    daemons: tuple[Daemon, Daemon], session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to a whole journal has to get into the image; no other process could serve the copy."""
+    monkeypatch.setattr("remus_ha.receive.stores.SILENCE_S", 0.1)
+    primary, backup = daemons
+    primary.client().write(0, block(1))
+    session.epoch(0)
+    receiver = session.receiver
+    with standing_still(backup):
+        receiver.stores.finish(0)
+        receiver.wait(0.5)
+        assert not receiver.errors
+        assert not receiver.finished
+    receiver.until(lambda: receiver.finished)
+    assert backup.image.read_bytes()[:BLOCK] == block(1)
+    assert not receiver.errors
+
+
+def test_a_daemon_that_dies_before_it_has_finished_is_lost(
+    daemons: tuple[Daemon, Daemon], session: Session
+) -> None:
+    _, backup = daemons
+    session.epoch(0)
+    receiver = session.receiver
+    stand_still(backup.pid)
+    receiver.stores.finish(0)
+    backup.kill()
+    receiver.until(lambda: receiver.errors)
+    assert [type(e) for e in receiver.errors] == [DaemonLost]
+    assert not receiver.finished
 
 
 def test_without_its_daemon_no_copy_can_live(
