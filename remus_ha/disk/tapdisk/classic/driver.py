@@ -80,6 +80,13 @@ class ClassicDisks(DiskDriver):
             self._log("both images are the same: the daemons replicate already")
             self._stage = Stage.MIRRORED
 
+    def _each(self, ask: Callable[[Controlled], None]) -> None:
+        """Until one is lost: the others are let go of with it, and must not be touched again."""
+        for daemon in tuple(self._daemons):
+            if self._loss is not None:
+                return
+            ask(daemon)
+
     def _all(self, is_so: Callable[[Controlled], bool]) -> bool:
         """Whether nothing is lost and it is so of every disk."""
         return self._loss is None and bool(self._daemons) and all(map(is_so, self._daemons))
@@ -97,8 +104,7 @@ class ClassicDisks(DiskDriver):
         The backup's daemon ends the epoch by itself; its receiver is told for the sake of what it
         is to look at then (``remus-ha disk verify``).
         """
-        for daemon in tuple(self._daemons):
-            daemon.flush(n, self._timeout_s)
+        self._each(lambda daemon: daemon.flush(n, self._timeout_s))
         if self._all(lambda _daemon: True):
             self._flushed = n
             self._close_there(n)
@@ -113,8 +119,7 @@ class ClassicDisks(DiskDriver):
         """Nothing is to be asked."""
 
     def vouches(self, n: int) -> bool:
-        for daemon in tuple(self._daemons):
-            daemon.look()
+        self._each(Controlled.look)
         return self._all(lambda daemon: daemon.done >= n)
 
     def free(self) -> None:

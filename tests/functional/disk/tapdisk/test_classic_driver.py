@@ -542,6 +542,27 @@ def test_one_lost_disk_is_the_loss_of_all(
     session.end()
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_first_disks_loss_leaves_the_others_alone(
+    daemons: tuple[Daemon, Daemon], second: tuple[Daemon, Daemon], tmp_path: Path, ends: bool
+) -> None:
+    """Found out by the end of an epoch, or while an answer is waited for."""
+    primaries, backups = zip(daemons, second, strict=True)
+    session = Session(primaries, backups, tmp_path / "run")
+    session.begin()
+    session.epoch(0)
+    with standing_still(backups[0]):  # so that it is not answered before
+        if not ends:
+            session.end_epoch(1)
+        primaries[0].kill()
+    if ends:
+        session.driver.end_epoch(1)
+        assert not session.driver.may_go_on(1)
+    assert not session.driver.vouches(1)
+    assert isinstance(session.loss(), TapdiskGone)
+    session.end()
+
+
 def test_disks_that_have_ended_different_epochs_are_refused(
     daemons: tuple[Daemon, Daemon], second: tuple[Daemon, Daemon]
 ) -> None:
