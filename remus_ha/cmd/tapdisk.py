@@ -11,7 +11,12 @@ from remus_ha.disk.store.engine import LIMIT, Ack
 from remus_ha.disk.tapdisk.classic import launch, nbdko
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.setup import Commit, Setup
-from remus_ha.disk.tapdisk.errors import AttachFailed, DaemonEnded, DaemonNotThere
+from remus_ha.disk.tapdisk.errors import (
+    AttachFailed,
+    DaemonEnded,
+    DaemonFinishing,
+    DaemonNotThere,
+)
 from remus_ha.disk.tapdisk.fifo import DIRECTORY
 from remus_ha.disk.tapdisk.uri import parse
 
@@ -109,7 +114,8 @@ def _watch(setup: Setup, files: Files, process: subprocess.Popen[bytes]) -> None
     """Until it is told to end, or the daemon has. Raises DaemonEnded."""
     while process.poll() is None:
         if signal.sigwait({*_ENDING, signal.SIGCHLD}) in _ENDING:
-            with contextlib.suppress(DaemonNotThere):  # somebody else has ended it
+            # Somebody else has ended it, or it takes its time: its end is waited for below.
+            with contextlib.suppress(DaemonNotThere, DaemonFinishing):
                 stop(files)
             process.wait()
     if process.returncode:
@@ -117,7 +123,10 @@ def _watch(setup: Setup, files: Files, process: subprocess.Popen[bytes]) -> None
 
 
 def stop(files: Files) -> None:
-    """Detach the disk from its device, and end its daemon. Raises DaemonNotThere, AttachFailed."""
+    """Detach the disk from its device, and end its daemon.
+
+    Raises DaemonNotThere, DaemonFinishing, AttachFailed.
+    """
     device = launch.running(files).device
     if device:
         nbdko.run(nbdko.detaching(device))

@@ -323,6 +323,17 @@ class DaemonLost(TapdiskError):
     )
 
 
+class DaemonFinishing(TapdiskError):
+    """It has been told to end, and will."""
+
+    code = "DISK-161"
+    cause = "the daemon of the disk at {address} has not finished its work within {seconds:g} s"
+    remedy = (
+        "Its process goes on and ends by itself: wait for that before the disk is started again or "
+        "its image used. Killed, it may leave images that have to be made the same."
+    )
+
+
 class AttachFailed(TapdiskError):
     code = "DISK-155"
     cause = "{command} failed: {detail}"

@@ -13,6 +13,7 @@ from remus_ha.disk import plugin
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.setup import Setup
 from remus_ha.disk.tapdisk.errors import (
+    DaemonFinishing,
     DaemonNotThere,
     DaemonRuns,
     ServerDidNotStart,
@@ -99,7 +100,10 @@ def running(files: Files) -> Setup:
 
 
 def end(files: Files) -> None:
-    """Let a daemon finish its work and end; returns when it has. Raises DaemonNotThere."""
+    """Let a daemon finish its work and end; returns when it has.
+
+    Raises DaemonNotThere, DaemonFinishing.
+    """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as orders:
             orders.settimeout(END_S)
@@ -109,5 +113,7 @@ def end(files: Files) -> None:
                 pass
     except ConnectionResetError:
         pass  # it has ended with news for us unread
+    except TimeoutError as e:
+        raise DaemonFinishing(address=files.address, seconds=END_S) from e
     except OSError as e:
         raise DaemonNotThere(address=files.address) from e

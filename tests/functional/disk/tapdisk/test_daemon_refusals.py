@@ -1,16 +1,21 @@
 """What a disk's daemon refuses, and what strangers cannot do to it."""
 
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from remus_ha.cmd import tapdisk
+from remus_ha.disk.tapdisk.classic import launch
+from remus_ha.disk.tapdisk.classic.setup import Setup
+from remus_ha.disk.tapdisk.errors import DaemonFinishing
 from tests.functional.disk.machine import DEADLINE_S
 from tests.functional.disk.writers import BLOCK, block
 
-from .daemons import ADDRESS, BACKUP, PORT, SIZE, Daemon, Hosts, Pair, digest
+from .daemons import ADDRESS, BACKUP, PORT, SIZE, Daemon, Hosts, Pair, digest, standing_still
 from .peers import ended
 
 pytestmark = pytest.mark.root
@@ -117,6 +122,35 @@ def test_stopping_what_does_not_run(hosts: Hosts, pair: Pair) -> None:
     done = subprocess.run(backup.command("--stop"), capture_output=True, text=True)
     assert done.returncode == 1
     assert f"DISK-153: no daemon serves the disk at {ADDRESS}" in done.stderr
+
+
+def test_a_daemon_that_takes_long_to_end_is_not_taken_for_none(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was told it does, once it can."""
+    monkeypatch.setattr(launch, "END_S", 0.2)
+    backup = pair.start("backup")
+    with standing_still(backup), pytest.raises(DaemonFinishing, match=r"within 0\.2 s"):
+        launch.end(backup.files)
+    assert backup.process.wait(DEADLINE_S) == 0
+
+
+def test_who_started_a_daemon_stays_until_it_has_ended(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: whoever waits for the command may use the image then."""
+    monkeypatch.setattr(launch, "END_S", 0.2)
+    backup = pair.start("backup")
+    process = subprocess.Popen(["sleep", "1"])  # for the daemon that ends late
+    ending = {signal.SIGTERM, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        with standing_still(backup):
+            tapdisk._watch(Setup.load(backup.files.setup), backup.files, process)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert process.returncode == 0
 
 
 def test_a_daemon_that_dies_is_told(pair: Pair) -> None:
