@@ -84,6 +84,8 @@ class StoreClient:
             return
         *lines, self._partial = (self._partial + octets).split(b"\n")
         for line in lines:
+            if self.gone:
+                return  # a line before has ended the session: nobody wants to hear the rest
             self._take(json.loads(line))
 
     def _take(self, message: dict[str, Any]) -> None:

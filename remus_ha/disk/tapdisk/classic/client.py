@@ -86,7 +86,7 @@ class DaemonClient(StoreClient):
 
     def _look_closed(self) -> None:
         n = self._closing
-        if 0 <= n <= self.prepared:
+        if 0 <= n <= self.prepared and not self.gone:  # what was just told may have ended it
             self._closing = -1
             self._said(self, {"said": "closed", "n": n})
 

@@ -1,0 +1,140 @@
+"""A guest's stores as its receiver hears them: the socket is real, the store a child that talks."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from remus_ha.disk.spec import DiskSpec
+from remus_ha.disk.tapdisk.classic.files import Files
+from remus_ha.disk.tapdisk.uri import parse
+from remus_ha.exceptions import RemusError
+from remus_ha.loop import Loop
+from remus_ha.receive.stores import Stores, Told
+
+VDEV = "xvda"
+URI = "tap:remus:127.0.0.1:9000|aio:/disk.img"
+POISON = {
+    "said": "failed",
+    "do": "",
+    "error": {"code": "DISK-009", "cause": "it is poisoned", "remedy": "Mend it."},
+}
+
+
+class Bed:
+    """The stores of a guest with one disk, and what its receiver was told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.heard: list[str] = []
+        self.loop = Loop()
+        self.on_failed: Callable[[], None] = lambda: None
+        self.on_prepared: Callable[[], None] = lambda: None
+        self._store = -1
+
+    def begin(self, *lines: dict[str, Any], uri: str = "") -> Stores:
+        """Connect to a store that says ``lines`` at once. ``uri``: it is that disk's daemon."""
+        path = self.directory / f"store-{VDEV}.sock"
+        if uri:
+            path = Files(self.directory, parse(uri).address).orders
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            self._store = os.fork()
+            if self._store == 0:
+                _talk(listener, lines)
+        stores = Stores(
+            self.loop, "uuid", self.directory, (_spec(uri),), self._told(), daemons=self.directory
+        )
+        end = time.monotonic() + 10
+        while not any(store["alive"] for store in stores.status()):
+            assert time.monotonic() < end, "nobody listens"
+            stores.take_up(-1)
+        return stores
+
+    def _told(self) -> Told:
+        return Told(
+            closed=lambda n: self.heard.append(f"closed {n}"),
+            prepared=self._prepared,
+            committed=lambda n: self.heard.append(f"committed {n}"),
+            finished=lambda: self.heard.append("finished"),
+            severed=lambda e: self.heard.append(f"severed {e}"),
+            gone=lambda e: self.heard.append(f"gone {e}"),
+            failed=self._failed,
+            hashed=lambda found: self.heard.append(f"hashed {found.n}"),
+        )
+
+    def _prepared(self) -> None:
+        self.heard.append("prepared")
+        self.on_prepared()
+
+    def _failed(self, e: RemusError) -> None:
+        self.heard.append(str(e))
+        self.on_failed()
+
+    def hear(self, words: str) -> None:
+        """Serve until that has been told, and once more."""
+        deadline = time.monotonic() + 10
+        assert self.loop.until(lambda: any(words in told for told in self.heard), deadline)
+        self.loop.serve(0)
+
+    def close(self) -> None:
+        if self._store > 0:
+            os.kill(self._store, signal.SIGKILL)
+            os.waitpid(self._store, 0)
+        self.loop.close()
+
+
+def _talk(listener: socket.socket, lines: tuple[dict[str, Any], ...]) -> NoReturn:
+    try:
+        listener.listen()
+        client, _ = listener.accept()
+        client.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        signal.pause()
+    finally:
+        os._exit(0)
+
+
+def _spec(uri: str) -> DiskSpec:
+    return DiskSpec(
+        vdev=VDEV,
+        path="/disk.img",
+        size=1 << 20,
+        ack="received",
+        identity="",
+        overwrite=False,
+        limit=1 << 30,
+        generation=0,
+        uri=uri,
+    )
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Bed]:
+    made = Bed(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("uri", ["", URI], ids=["store", "daemon"])
+def test_what_a_store_said_after_its_poison_ends_no_receiver(bed: Bed, uri: str) -> None:
+    """Both lines come at once, and the first ends the session: StopIteration, of old."""
+    stores = bed.begin(POISON, {"said": "severed"}, uri=uri)
+    bed.on_failed = stores.end
+    bed.hear("DISK-009")
+    assert len(bed.heard) == 1
+
+
+def test_an_epoch_that_ends_the_session_is_not_told_closed(bed: Bed) -> None:
+    """A daemon's ``prepared`` stands for both; committing may end the session between them."""
+    stores = bed.begin({"said": "prepared", "n": 1}, uri=URI)
+    stores.close(0)
+    bed.on_prepared = stores.end
+    bed.hear("prepared")
+    assert bed.heard == ["prepared"]
