@@ -8,7 +8,8 @@ Guarantees, for every order of calls and a death of the process anywhere:
 * ``prepared(n)`` is called once all writes of epoch n lie in the journal, and with
   ``Ack.DURABLE`` on its disk; from then on ``commit(n)`` needs no more space anywhere.
 * After ``sever`` (the primary's connection is lost, or cut) no write is taken and no epoch is
-  closed: an epoch with a gap is never prepared.
+  closed. A write that fails severs, and its epoch is never prepared, closed already or not: an
+  epoch with a gap never is.
 
 Writes may come from several threads. One thread of its own applies.
 """
@@ -62,6 +63,7 @@ class EpochStore:
         self._held = 0  # octets of all logs
         self._direct = 0  # writes of the synchronisation on their way into the image
         self._direct_octets = 0
+        self._direct_failed = False
         self._pins = 0
         self._poison: StorePoisoned | None = None
         self._severed = False
@@ -123,10 +125,19 @@ class EpochStore:
             else:
                 self._image.write(offset, data)
         except OSError:
-            self.sever()
+            self._fail(log)
             raise
         finally:
             self._placed(log)
+
+    def _fail(self, log: EpochLog | None) -> None:
+        """A write of that epoch is lost. Told before it counts as arrived: it may be the last."""
+        with self._lock:
+            if log is None:
+                self._direct_failed = True
+            else:
+                log.holed = True
+            self.sever()
 
     def _place(self, offset: int, length: int, *, zeroes: bool) -> tuple[EpochLog | None, int]:
         if offset < 0 or length < 0 or offset + length > self.size:
@@ -141,11 +152,19 @@ class EpochStore:
                 return None, 0
             log = self._logs.get(self._open)
             if log is None:
-                log = self._logs[self._open] = EpochLog.create(self._path(self._open))
+                log = self._logs[self._open] = self._create(self._path(self._open))
             before = log.size
             place = log.place(offset, length, zeroes=zeroes)
             self._held += log.size - before
             return log, place
+
+    def _create(self, path: Path) -> EpochLog:
+        try:
+            return EpochLog.create(path)
+        except OSError:
+            # Under the lock, so before anybody can close this epoch without its first write.
+            self.sever()
+            raise
 
     def _path(self, n: int) -> Path:
         return self._directory / f"epoch-{n}"
@@ -288,12 +307,16 @@ class EpochStore:
         n = self._closed
         if self._gone() or n <= self._state.now.prepared:
             return None
-        return None if self._on_their_way(n) else n
+        return None if self._on_their_way(n) or self._has_hole(n) else n
 
     def _on_their_way(self, n: int) -> int:
         """Writes of epoch ``n``, closed last, that are not in its log yet."""
         log = self._logs.get(n)
         return self._direct if n == 0 else (log.inflight if log else 0)
+
+    def _has_hole(self, n: int) -> bool:
+        log = self._logs.get(n)
+        return self._direct_failed if n == 0 else (log is not None and log.holed)
 
     def _harden(self, n: int, log: EpochLog | None) -> bool:
         """False where the epoch has been dropped meanwhile."""

@@ -38,6 +38,7 @@ class EpochLog:
         self.entries: list[Entry] = []
         self.size = 0
         self.inflight = 0
+        self.holed = False  # a write that was given a place is not there
 
     @classmethod
     def create(cls, path: Path) -> "EpochLog":

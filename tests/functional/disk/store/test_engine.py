@@ -1,10 +1,13 @@
 """The epoch store on real files: what its image holds after any order of calls, and a death."""
 
+import errno
 import os
 import random
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -167,6 +170,83 @@ def test_after_the_connection_is_lost_no_epoch_is_closed(bed: Bed) -> None:
     with pytest.raises(StoreSevered):
         store.close(1)
     assert store.finish() == 0
+
+
+@contextmanager
+def file_size_limited(octets: int) -> Iterator[None]:
+    """What lies behind cannot be written, in any file of this process: EFBIG."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class Late:
+    """A system call that is on its way for as long as the test wants."""
+
+    def __init__(self, call: Callable[..., int]) -> None:
+        self._call = call
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, *arguments: object) -> int:
+        self.begun.set()
+        assert self.go_on.wait(10)
+        with file_size_limited(512):
+            return self._call(*arguments)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_an_epoch_that_a_write_failed_in_is_never_prepared(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    """It was closed while the write was on its way: the failure counted as an arrival."""
+    store = bed.open()
+    if n == 1:
+        end_epoch(bed, store, 0)
+        store.write(0, b"1" * 512)  # it would look like a whole epoch
+    prepared = threading.Event()
+    store.prepared = lambda _: prepared.set()
+    name = "pwrite" if n == 0 else "pwritev"
+    late = Late(getattr(os, name))
+    monkeypatch.setattr(os, name, late)
+    failed: list[OSError] = []
+
+    def write() -> None:
+        try:
+            store.write(4096, b"2" * 4096)
+        except OSError as e:
+            failed.append(e)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert late.begun.wait(10)
+    store.close(n)
+    late.go_on.set()
+    writer.join()
+    monkeypatch.undo()
+    assert [e.errno for e in failed] == [errno.EFBIG]
+    assert not prepared.wait(0.2)
+    with pytest.raises(StoreOrder):
+        store.commit(n)
+    assert store.finish() == n - 1
+
+
+def test_an_epoch_that_cannot_be_begun_is_never_closed(bed: Bed) -> None:
+    """Its first write got an error, and an epoch without any was prepared, of old."""
+    store = begin(bed)
+    away = bed.directory.with_name("away")
+    bed.directory.rename(away)
+    with pytest.raises(FileNotFoundError):
+        store.write(0, b"1" * 512)
+    away.rename(bed.directory)
+    with pytest.raises(StoreSevered):
+        store.write(512, b"1" * 512)
+    with pytest.raises(StoreSevered):
+        store.close(1)
+    assert store.finish() == 0
+    assert bed.octets()[:1024] == bytes(1024)
 
 
 def test_orders_out_of_turn_are_refused(bed: Bed) -> None:
