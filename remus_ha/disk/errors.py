@@ -126,6 +126,17 @@ class StoreSevered(DiskError):
     remedy = "Protect the guest again; its disk is synchronised anew."
 
 
+class StoreOutgrown(DiskError):
+    """Only its end could make room, and that may come behind the writes that wait."""
+
+    code = "DISK-171"
+    cause = (
+        "the open epoch of {disk} has outgrown the journal of {limit} octets, and has not ended "
+        "within {seconds:g} s"
+    )
+    remedy = "Protect the guest again, with a shorter '--interval' or when it writes less."
+
+
 class StoreOrder(DiskError):
     code = "DISK-011"
     cause = "the store of {disk} cannot {action} epoch {n}: {detail}"

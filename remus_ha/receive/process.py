@@ -24,7 +24,6 @@ from remus_ha.core.states import BACKUP
 from remus_ha.core.table import Machine
 from remus_ha.deciding import Decider
 from remus_ha.disk import target
-from remus_ha.disk.errors import StoreSevered
 from remus_ha.disk.lineage import Lineage, record
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
@@ -468,13 +467,12 @@ class Backup:
             )
             self._watch_control()
 
-    def _on_severed(self, disk: str) -> None:
+    def _on_severed(self, error: RemusError) -> None:
         """A disk gets no more of the primary's writes: no epoch can be closed any more."""
         if self._channel is None or self._decider.state not in backup.RECEIVES:
             return
-        self.journal(f"{disk}: the primary's connection is lost")
-        e = StoreSevered(disk=disk)
-        self._channel.send(Error(self._session, e.code, e.cause.format(**e.facts)))
+        self.journal(str(error))
+        self._channel.send(Error(self._session, error.code, error.cause.format(**error.facts)))
         self._watch_control()
 
     def _on_store_gone(self, error: RemusError) -> None:

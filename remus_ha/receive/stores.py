@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from remus_ha.disk import tls
+from remus_ha.disk.errors import StoreSevered
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.store import launch, recover
 from remus_ha.disk.store.client import StoreClient
@@ -40,7 +41,7 @@ class Told:
     prepared: Callable[[], None]
     committed: Callable[[int], None]
     finished: Callable[[], None]
-    severed: Callable[[str], None]
+    severed: Callable[[RemusError], None]  # no epoch can be closed any more
     gone: Callable[[RemusError], None]  # its process; what it has committed can be taken up
     failed: Callable[[RemusError], None]
     hashed: Callable[[Hashed], None]
@@ -226,13 +227,13 @@ class Stores:
             store.finished = True
             self._look_finished()
         elif word == "severed":
-            self._told.severed(store.spec.vdev)
+            self._told.severed(_loss(store, message))
         elif word == "failed":
             self._failed(store, message)
 
     def _failed(self, store: Store, message: dict[str, Any]) -> None:
         if message["do"] == "close":
-            self._told.severed(store.spec.vdev)
+            self._told.severed(StoreSevered(disk=store.spec.vdev))
         elif message["do"] == "hash":
             e = message["error"]
             problem = f"{e['code']}: {e['cause']}"
@@ -286,3 +287,10 @@ class Stores:
     def _look_finished(self) -> None:
         if self._finishing and all(store.finished for store in self._stores):
             self._told.finished()
+
+
+def _loss(store: Store, message: dict[str, Any]) -> RemusError:
+    """Why a store is severed: the primary's connection is lost, unless it says otherwise."""
+    if "error" in message:
+        return StoreFailed(**message["error"])
+    return StoreSevered(disk=store.spec.vdev)

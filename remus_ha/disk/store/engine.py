@@ -10,23 +10,35 @@ Guarantees, for every order of calls and a death of the process anywhere:
 * After ``sever`` (the primary's connection is lost, or cut) no write is taken and no epoch is
   closed. A write that fails severs, and its epoch is never prepared, closed already or not: an
   epoch with a gap never is.
+* A write waits for room while there is something that makes room. An open epoch that fills the
+  journal alone is given ``PATIENCE_S`` to end; then the store severs itself and calls ``lost``.
 
 Writes may come from several threads. One thread of its own applies.
 """
 
 import enum
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from remus_ha.disk.errors import StoreCrowded, StoreOrder, StorePoisoned, StoreSevered
+from remus_ha.disk.errors import (
+    StoreCrowded,
+    StoreOrder,
+    StoreOutgrown,
+    StorePoisoned,
+    StoreSevered,
+)
 from remus_ha.disk.store.images import StoreImage
 from remus_ha.disk.store.log import EpochLog
 from remus_ha.disk.store.pieces import ZEROES, Entry, winners
 from remus_ha.disk.store.state import Progress, StateFile
 
 LIMIT = 1 << 30  # octets of the journal; a write waits beyond
+# A QEMU's epoch ends whatever waits, and makes room then; a block server's mark stands behind the
+# write that waits, and never comes.
+PATIENCE_S = 3.0
 
 
 class Ack(enum.Enum):
@@ -58,6 +70,8 @@ class EpochStore:
         self._durable, self._limit = ack is Ack.DURABLE, limit
         self.prepared: Callable[[int], None] = lambda n: None
         self.failed: Callable[[StorePoisoned], None] = lambda e: None
+        self.lost: Callable[[], None] = lambda: None  # it has severed itself, ``loss`` says why
+        self.loss: StoreOutgrown | None = None
         self._lock = threading.Condition()
         self._logs: dict[int, EpochLog] = {}
         self._held = 0  # octets of all logs
@@ -107,7 +121,8 @@ class EpochStore:
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Take a write into the open epoch; waits while the journal is full.
 
-        Raises StoreSevered, StorePoisoned, OSError (it is not in the epoch then, which severs).
+        Raises StoreSevered, StoreOutgrown, StorePoisoned, OSError (it is not in the epoch then,
+        which severs).
         """
         self._put(offset, len(data), data)
 
@@ -143,8 +158,7 @@ class EpochStore:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise ValueError(f"{length} octets at {offset} of a disk of {self.size}")
         with self._lock:
-            while self._held > self._limit and not self._severed and not self._poison:
-                self._lock.wait()
+            self._await_room()
             self._refuse()
             if self._open == 0:
                 self._direct += 1
@@ -157,6 +171,26 @@ class EpochStore:
             place = log.place(offset, length, zeroes=zeroes)
             self._held += log.size - before
             return log, place
+
+    def _await_room(self) -> None:
+        epoch, deadline = -1, 0.0
+        while self._held > self._limit and not self._severed and not self._poison:
+            if self.open_octets < self._held:
+                self._lock.wait()  # an earlier epoch will be applied, or dropped
+                continue
+            if epoch != self._open:
+                epoch, deadline = self._open, time.monotonic() + PATIENCE_S
+            left = deadline - time.monotonic()
+            if left > 0:
+                self._lock.wait(left)
+            else:
+                self._outgrown()
+
+    def _outgrown(self) -> None:
+        """Under the lock: who is told of a refused ``close`` has heard why."""
+        self.loss = StoreOutgrown(disk=self._disk, limit=self._limit, seconds=PATIENCE_S)
+        self.sever()
+        self.lost()
 
     def _create(self, path: Path) -> EpochLog:
         try:
@@ -464,7 +498,7 @@ class EpochStore:
         if self._poison:
             raise self._poison
         if self._severed:
-            raise StoreSevered(disk=self._disk)
+            raise self.loss or StoreSevered(disk=self._disk)
 
     def _poisoned(self, error: OSError) -> StorePoisoned:
         with self._lock:

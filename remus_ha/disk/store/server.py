@@ -11,7 +11,8 @@ The lines are those of ``remus_ha.disk.orders``; answers and news are::
     status     status, with the store's figures
     quit       the store lets go of the image and its process ends
 
-Unasked: ``prepared N``, ``severed``, ``failed`` with an error. One receiver at a time; a new one
+Unasked: ``prepared N``, ``severed`` (with an error where it was not the primary's connection that
+was lost), ``failed`` with an error. One receiver at a time; a new one
 replaces a dead one, and is told ``prepared`` anew.
 """
 
@@ -33,12 +34,14 @@ class StoreServer(OrderServer):
         self._looker = Looker(store, self.say)
         store.prepared = lambda n: self.say("prepared", n=n)
         store.failed = lambda e: self.say("failed", error=e.as_dict(), do="")
+        store.lost = self.severed
         self.listen()
         threading.Thread(target=self._prepare_all, name="prepare", daemon=True).start()
 
     def severed(self) -> None:
-        """Tell the receiver that the primary's connection is gone."""
-        self.say("severed")
+        """Tell the receiver that the primary's connection is gone, or what else severs it."""
+        loss = self._store.loss
+        self.say("severed", **({"error": loss.as_dict()} if loss else {}))
 
     def _prepare_all(self) -> None:
         while self._store.prepare() is not None:

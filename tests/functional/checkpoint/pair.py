@@ -268,6 +268,7 @@ class Pair:
         self.paths: dict[str, Path] = {}  # of their images on the primary, where it looks at them
         self.disk_entry = "tests.functional.checkpoint.straight:StraightDisks"
         self.disk_ack, self.disk_format = "received", "raw"
+        self.disk_limit = 1 << 30
         self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
         self.plugged: PluggedDisks
@@ -317,7 +318,7 @@ class Pair:
                     ack=self.disk_ack,
                     identity="",
                     overwrite=False,
-                    limit=1 << 30,
+                    limit=self.disk_limit,
                     generation=0,
                     format=self.disk_format,
                 )

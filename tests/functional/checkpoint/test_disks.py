@@ -187,6 +187,18 @@ def test_a_lost_connection_of_a_disk_ends_the_session(pair: Pair, disks: Disks) 
     pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
 
 
+def test_an_epoch_that_outgrows_its_journal_ends_the_session(pair: Pair, disks: Disks) -> None:
+    """The write that waits for the end of its own epoch goes on, and the reason is told."""
+    pair.disk_limit, pair.interval_ms = 64 << 10, 8000  # no end within a store's patience
+    pair.start()
+    pair.wait_protected(epochs=0)
+    disks.open()
+    assert "wrote" in disks.clients[0].write(0, 128 << 10, 1)
+    assert "failed" in disks.clients[0].write(0, 512, 2)
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert "the open epoch of xvda has outgrown the journal of 65536 octets" in told(pair)
+
+
 @FORMATS
 def test_a_store_that_dies_with_the_primary_is_taken_up(
     pair: Pair, disks: Disks, image_format: str

@@ -138,3 +138,10 @@ def test_an_epoch_that_ends_the_session_is_not_told_closed(bed: Bed) -> None:
     bed.on_prepared = stores.end
     bed.hear("prepared")
     assert bed.heard == ["prepared"]
+
+
+def test_a_severed_store_may_say_why(bed: Bed) -> None:
+    why = {"code": "DISK-171", "cause": "the open epoch of xvda is too large", "remedy": "Wait."}
+    bed.begin({"said": "severed"}, {"said": "severed", "error": why})
+    bed.hear("DISK-171: the open epoch of xvda is too large")
+    assert "DISK-010" in bed.heard[0]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from remus_ha.disk.errors import StoreOrder, StorePoisoned, StoreSevered
+from remus_ha.disk.errors import StoreOrder, StoreOutgrown, StorePoisoned, StoreSevered
+from remus_ha.disk.store import engine
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.image import Image
 
@@ -280,6 +281,70 @@ def test_a_full_journal_makes_writes_wait(bed: Bed) -> None:
     assert not written.wait(0.2)
     end_epoch(bed, store, 1)
     assert written.wait(10)
+
+
+class Writer(threading.Thread):
+    """One write of 512 octets, and what came of it."""
+
+    def __init__(self, store: EpochStore) -> None:
+        super().__init__(daemon=True)
+        self.store, self.error = store, ""
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.store.write(0, b"w" * 512)
+        except (StoreOutgrown, StoreSevered) as e:
+            self.error = str(e)
+
+    def waits(self, seconds: float) -> bool:
+        self.join(seconds)
+        return self.is_alive()
+
+    def outcome(self) -> str:
+        assert not self.waits(10), "it hangs"
+        return self.error
+
+
+def test_an_epoch_that_outgrows_the_journal_severs_the_store(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end may be behind the very write that waits for it: that one waited for ever."""
+    monkeypatch.setattr(engine, "PATIENCE_S", 0.3)
+    store = begin(bed, limit=64 << 10)
+    told: list[str] = []
+    store.lost = lambda: told.append(str(store.loss))
+    store.write(0, b"x" * (128 << 10))
+    writers = [Writer(store) for _ in range(3)]
+    error = "DISK-171: the open epoch of xvda has outgrown the journal of 65536 octets"
+    assert all(writer.outcome().startswith(error) for writer in writers)
+    with pytest.raises(StoreOutgrown):
+        store.close(1)
+    assert [why[: len(error)] for why in told] == [error]
+    assert store.finish() == 0
+    assert bed.octets() == bytes(SIZE)
+
+
+def test_a_write_waits_for_as_long_as_epochs_are_applied(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes, and however large the open epoch is."""
+    monkeypatch.setattr(engine, "PATIENCE_S", 0.1)
+    store = begin(bed, limit=64 << 10)
+    with store.pinned():
+        store.write(0, b"x" * (40 << 10))
+        end_epoch(bed, store, 1)
+        store.write(0, b"y" * (40 << 10))
+        writer = Writer(store)
+        assert writer.waits(0.5)
+    assert writer.outcome() == ""
+    with store.pinned():
+        end_epoch(bed, store, 2)
+        store.write(0, b"z" * (80 << 10))
+        writer = Writer(store)
+        assert writer.waits(0.5)
+        assert store.loss is None
+    assert "DISK-171" in writer.outcome(), "now there is nothing but its own epoch"
 
 
 def test_an_image_that_fails_poisons_the_store(bed: Bed) -> None:

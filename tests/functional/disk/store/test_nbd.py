@@ -153,6 +153,28 @@ def test_a_lost_connection_is_told_and_closes_no_epoch(store: Store, client: Cli
     assert told["error"]["code"] == "DISK-010"
 
 
+def test_an_epoch_that_outgrows_the_journal_is_told_at_once(tmp_path: Path) -> None:
+    """The receiver need not wait until the primary has given its connection up."""
+    store = Store(tmp_path, limit=64 << 10)
+    client = Client.of(store.nbd)
+    try:
+        assert "wrote" in client.write(0, 4096, 1)
+        store.end_epoch(0)
+        store.order("commit", 0)
+        store.said("committed")
+        assert "wrote" in client.write(0, 128 << 10, 2)
+        assert "failed" in client.write(0, 512, 3)
+        error = store.said("severed")["error"]
+        assert error["code"] == "DISK-171"
+        assert "of xvda has outgrown the journal of 65536 octets" in error["cause"]
+        store.order("finish")
+        assert store.said("finished")["n"] == 0
+        assert store.image.read_bytes()[:512] == b"\1" * 512
+    finally:
+        client.kill()
+        store.end()
+
+
 def test_after_a_cut_writes_fail(store: Store, client: Client) -> None:
     assert "wrote" in client.write(0, 4096, 1)
     store.end_epoch(0)

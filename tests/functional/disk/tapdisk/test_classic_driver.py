@@ -52,7 +52,7 @@ class Receiver:
         self.closed: list[int] = []
         self.committed: list[int] = []
         self.finished = False
-        self.severed: list[str] = []
+        self.severed: list[RemusError] = []
         self.errors: list[RemusError] = []
         self.hashed: list[Hashed] = []
         told = Told(
