@@ -486,7 +486,7 @@ def second(
     """Another disk's daemons on the same hosts."""
     made: list[Daemon] = []
     for host, first in (("backup", daemons[1]), ("primary", daemons[0])):
-        directory = tmp_path / host / "second"
+        directory = tmp_path / f"{host[0]}2"  # a unix socket's path has to be short
         directory.mkdir()
         (directory / "disk.img").write_bytes(bytes(SIZE))
         (directory / "tap").symlink_to(first.files.directory)
