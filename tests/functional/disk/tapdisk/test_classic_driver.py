@@ -485,16 +485,18 @@ def second(
 ) -> Iterator[tuple[Daemon, Daemon]]:
     """Another disk's daemons on the same hosts."""
     made: list[Daemon] = []
-    for host, first in (("backup", daemons[1]), ("primary", daemons[0])):
-        directory = tmp_path / f"{host[0]}2"  # a unix socket's path has to be short
-        directory.mkdir()
-        (directory / "disk.img").write_bytes(bytes(SIZE))
-        (directory / "tap").symlink_to(first.files.directory)
-        made.append(Daemon(hosts, host, directory, *OPTIONS, address=f"{BACKUP}:{PORT + 1}"))
-        assert made[-1].told, made[-1].said
-    yield made[1], made[0]
-    for daemon in made:
-        daemon.end()
+    try:
+        for host, first in (("backup", daemons[1]), ("primary", daemons[0])):
+            directory = tmp_path / f"{host[0]}2"  # a unix socket's path has to be short
+            directory.mkdir()
+            (directory / "disk.img").write_bytes(bytes(SIZE))
+            (directory / "tap").symlink_to(first.files.directory)
+            made.append(Daemon(hosts, host, directory, *OPTIONS, address=f"{BACKUP}:{PORT + 1}"))
+            assert made[-1].told, made[-1].said
+        yield made[1], made[0]
+    finally:
+        for daemon in made:
+            daemon.end()
 
 
 def test_all_disks_of_a_guest_are_at_one_epoch(
