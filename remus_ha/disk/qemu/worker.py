@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from remus_ha.disk.base import DiskDriver, Progress, Stage
@@ -108,6 +108,16 @@ class QemuWorker(DiskDriver):
         self._news.append(news)
         os.eventfd_write(self._wake, 1)
 
+    @contextlib.contextmanager
+    def _losses_told(self) -> Iterator[None]:
+        """Whatever goes wrong inside: a session must not wait for this thread in vain."""
+        try:
+            yield
+        except DiskError as e:
+            self._tell(e)
+        except Exception as e:
+            self._tell(DiskWorkFailed(domid=self._domid, detail=repr(e)))
+
     async def _work(self, attach: bool) -> None:
         freeing = asyncio.Event()
         with self._lock:
@@ -116,18 +126,15 @@ class QemuWorker(DiskDriver):
                 freeing.set()
         monitor = Monitor(self._domid, self._path)
         try:
-            await monitor.connect()
-            with self._lock:
-                self._monitor = monitor
-            await self._take_off(monitor)  # what a dead process may have left
-            if attach:
-                await self._replicate_until(monitor, freeing)
-            self._tell(Stage.FREEING)
-            await self._take_off(monitor)
-        except DiskError as e:
-            self._tell(e)
-        except Exception as e:
-            self._tell(DiskWorkFailed(domid=self._domid, detail=repr(e)))
+            with self._losses_told():
+                await monitor.connect()
+                with self._lock:
+                    self._monitor = monitor
+                await self._take_off(monitor)  # what a dead process may have left
+                if attach:
+                    await self._replicate_until(monitor, freeing)
+                self._tell(Stage.FREEING)
+                await self._take_off(monitor)
         finally:
             await monitor.close()
             self._tell(Stage.FREE)
@@ -140,11 +147,5 @@ class QemuWorker(DiskDriver):
         wish.cancel()
         if not work.done():
             work.cancel()
-        try:
+        with self._losses_told(), contextlib.suppress(asyncio.CancelledError):
             await work
-        except asyncio.CancelledError:
-            pass
-        except DiskError as e:
-            self._tell(e)
-        except Exception as e:  # whatever it is, a session must not wait for this thread
-            self._tell(DiskWorkFailed(domid=self._domid, detail=repr(e)))

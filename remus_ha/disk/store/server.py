@@ -12,8 +12,8 @@ The lines are those of ``remus_ha.disk.orders``; answers and news are::
     quit       the store lets go of the image and its process ends
 
 Unasked: ``prepared N``, ``severed`` (with an error where it was not the primary's connection that
-was lost), ``failed`` with an error. One receiver at a time; a new one
-replaces a dead one, and is told ``prepared`` anew.
+was lost), ``failed`` with an error. One receiver at a time; a new one replaces a dead one, and is
+told ``prepared`` anew.
 """
 
 import threading

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,11 @@ def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @contextmanager
-def starting(
-    monkeypatch: pytest.MonkeyPatch, after_s: float, begin: Callable[[Path], Server]
-) -> Iterator[None]:
-    """Where a guardian would be started, its process is there a while later."""
-    begun: list[Server] = []
+def starting(monkeypatch: pytest.MonkeyPatch, after_s: float, state: str) -> Iterator[None]:
+    """Where a guardian would be started, its process is there a while later, in one state."""
+    begun: list[Process] = []
     path = rundir.control_socket("primary", UUID)
-    timer = threading.Timer(after_s, lambda: begun.append(begin(path)))
+    timer = threading.Timer(after_s, lambda: begun.append(Process(path, state)))
 
     def start(_command: Sequence[str], _fds: Sequence[int], _log: int) -> None:
         timer.start()
@@ -93,14 +91,14 @@ def starting(
 def test_the_time_that_a_process_takes_to_start_is_not_the_witness_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with starting(monkeypatch, 0.5, lambda path: Process(path, "protected")):
+    with starting(monkeypatch, 0.5, "protected"):
         assert cleanup.run(Namespace(timeout=0.1)) == 0
 
 
 @pytest.mark.usefixtures("left")
 def test_a_witness_that_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
-        starting(monkeypatch, 0.0, lambda path: Process(path, "asking")),
+        starting(monkeypatch, 0.0, "asking"),
         pytest.raises(cleanup.CleanupHolds, match="web1"),
     ):
         cleanup.run(Namespace(timeout=0.1))

@@ -51,11 +51,12 @@ def driver(guest: Guest, backup: Backup) -> Iterator[QemuDisks]:
     made.close()
 
 
-def driver_of(guest: Guest, backup: Backup) -> QemuDisks:
+def driver_of(guest: Guest, backup: Backup, key: Path | None = None) -> QemuDisks:
+    """``key``: the directory of another one than the backup's."""
     return QemuDisks(
         domid=7,
         disks=[Mirrored("xvda", guest.node, SIZE, backup.port)],
-        stores=Stores("127.0.0.1", backup.tls, 0),
+        stores=Stores("127.0.0.1", key or backup.tls, 0),
         quiesce=guest.quiesce,
         close_there=lambda n: None,
         log=print,
@@ -140,15 +141,7 @@ def test_what_a_dead_process_left_is_taken_off(guest: Guest, backup: Backup) -> 
 
 def test_a_stranger_is_refused_by_the_store(guest: Guest, backup: Backup, tmp_path: Path) -> None:
     stranger = tls.save(tls.create(), tmp_path / "stranger")
-    driver = QemuDisks(
-        domid=7,
-        disks=[Mirrored("xvda", guest.node, SIZE, backup.port)],
-        stores=Stores("127.0.0.1", stranger, 0),
-        quiesce=guest.quiesce,
-        close_there=lambda n: None,
-        log=print,
-        socket=guest.qmp,
-    )
+    driver = driver_of(guest, backup, stranger)
     driver.begin()
     assert reach(driver, Stage.FREE) is not None
     driver.close()
@@ -156,15 +149,7 @@ def test_a_stranger_is_refused_by_the_store(guest: Guest, backup: Backup, tmp_pa
 
 
 def test_a_relay_that_cannot_be_is_told(guest: Guest, backup: Backup, tmp_path: Path) -> None:
-    driver = QemuDisks(
-        domid=7,
-        disks=[Mirrored("xvda", guest.node, SIZE, backup.port)],
-        stores=Stores("127.0.0.1", tmp_path / "gone", 0),
-        quiesce=guest.quiesce,
-        close_there=lambda n: None,
-        log=print,
-        socket=guest.qmp,
-    )
+    driver = driver_of(guest, backup, tmp_path / "gone")
     driver.begin()
     assert isinstance(reach(driver, Stage.FREE), RelayDidNotStart)
     driver.close()
