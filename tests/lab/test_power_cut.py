@@ -31,7 +31,7 @@ def test_the_primary_loses_its_power(stage: Stage) -> None:
         p.wait_failed_over()
         c.wait_answers()
         reports = c.finish()
-        assert reports[-1].silence_ms < 30_000, "UDP's; TCP adds its own backing off"
+        assert max(report.silence_ms for report in reports) < 30_000
         for mac in _macs(guest):
             assert wire.emitters(mac) == [p.primary, p.backup]
             assert wire.announced(mac, p.backup, since_s=cut_s) >= 3

@@ -20,6 +20,7 @@ def test_the_guest_reboots(stage: Stage) -> None:
     guest = stage.guest()
     with Wire(stage.lab) as wire, Protection(stage, guest) as p:
         p.wait_checkpoints(3)
+        before = guest.control.stat()
         guest.control.end("reboot")
         p.wait_alone()
         assert p.log_backup.wait(r" ends as ").endswith("destroyed")
@@ -27,6 +28,7 @@ def test_the_guest_reboots(stage: Stage) -> None:
         with Clients(stage.lab, guest.plan) as c:
             c.wait_answers()
             c.finish()
+        assert guest.control.stat().ticks < before.ticks, "it has begun anew"
         assert guest.uuid_on(p.primary) == guest.uuid
         assert not guest.uuid_on(p.backup)
         assert not wire.frames(guest.plan.mac(), p.backup)
