@@ -490,7 +490,8 @@ class EpochStore:
             log = self._logs.pop(n, None)
             if log is not None:
                 self._held -= log.size
-                log.remove()
+        if log is not None:
+            log.remove()  # of a large file that takes a while, and no write waits for it
 
     # --- trouble
 
