@@ -137,6 +137,15 @@ class StoreOutgrown(DiskError):
     remedy = "Protect the guest again, with a shorter '--interval' or when it writes less."
 
 
+class StoreStill(DiskError):
+    code = "DISK-172"
+    cause = "the store of {disk} on the backup has stood still for {seconds:.1f} s: {why}"
+    remedy = (
+        "Look there for a process that is stopped ('ps') and a disk that hangs ('dmesg'), then "
+        "protect the guest again."
+    )
+
+
 class StoreOrder(DiskError):
     code = "DISK-011"
     cause = "the store of {disk} cannot {action} epoch {n}: {detail}"

@@ -139,6 +139,7 @@ class Backup:
         self._mark: Epoch | None = None
         self._heard_at = time.monotonic()
         self._detect_s = PATIENCE * self._request.detect_ms / 1e3
+        self._tick_s = min(0.25, self._detect_s / 8)
         self._promotion = incoming.directory() / "promoted"
         self._promoted = False
         self._asker = asker
@@ -279,7 +280,7 @@ class Backup:
 
     def _run(self) -> State:
         self._loop.watch(self._link.fileno(), self._on_link)
-        self._loop.every(min(0.25, self._detect_s / 8), self._tick)
+        self._loop.every(self._tick_s, self._tick)
         self._loop.until(lambda: self._decider.state in backup.ENDS and not self._vifs.announcing)
         state = self._decider.state
         if state is State.ALIVE:
@@ -297,6 +298,8 @@ class Backup:
         self._link.beat()
         if self._decider.state not in backup.RECEIVES:
             return
+        # Without the patience: a store that stands still may hold the guest's writes up.
+        self._stores.look(self._tick_s, self._request.detect_ms / 1e3)
         silent_s = time.monotonic() - self._heard_at
         if silent_s > self._detect_s:
             self._doubt(f"nothing heard of the primary for {silent_s:.2f} s")

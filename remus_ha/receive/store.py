@@ -18,6 +18,7 @@ from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.errors import DaemonLost
 from remus_ha.disk.tapdisk.uri import parse
 from remus_ha.loop import Loop
+from remus_ha.receive.pulse import Pulse
 from remus_ha.stream.tcp import listen
 
 Said = Callable[[StoreClient, dict[str, Any]], None]
@@ -37,6 +38,7 @@ class Store(abc.ABC):
         self.client: StoreClient | None = None
         self.closed = -1
         self.finished = False
+        self.pulse = Pulse()
         self.recovery: subprocess.Popen[bytes] | None = None
         self.port = 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from remus_ha.disk import tls
-from remus_ha.disk.errors import StoreSevered
+from remus_ha.disk.errors import StoreSevered, StoreStill
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.store import launch, recover
 from remus_ha.disk.store.client import StoreClient
@@ -134,6 +134,22 @@ class Stores:
             for store in self._stores
         ]
 
+    def look(self, awake_s: float, patience_s: float) -> None:
+        """Ask every store whether it moves; ``awake_s`` is the time from one look to the next.
+
+        One that has been seen to stand still for ``patience_s`` is told as ``severed``.
+        """
+        for store in self._stores:
+            pulse, client = store.pulse, store.client
+            if client is None:
+                continue
+            before = pulse.still_s
+            if pulse.look(awake_s):
+                client.order("status")
+            if before < patience_s <= pulse.still_s:
+                vdev = store.spec.vdev
+                self._told.severed(StoreStill(disk=vdev, seconds=pulse.still_s, why=pulse.why))
+
     # --- epochs
 
     def close(self, n: int) -> None:
@@ -221,6 +237,8 @@ class Stores:
         elif word == "hashed":
             found = tuple(bytes.fromhex(digest) for digest in message["digests"])
             self._told.hashed(Hashed(store.spec.vdev, int(message["n"]), found, ""))
+        elif word == "status":
+            store.pulse.answered(message)
         elif word == "finished":
             client.order("quit")
         elif word == "gone":

@@ -12,7 +12,7 @@ from remus_ha.lab.host import Host
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 from tests.lab.support.protection import DETECT_MS, ENDS, Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
-from tests.lab.test_disks import DISKS, judged, until, writing
+from tests.lab.test_disks import DISKS, DRIVERS, judged, until, writing
 
 OVERWRITE = "--disk-overwrite"
 KIB_S = 256  # some writes in every epoch
@@ -184,6 +184,26 @@ def test_the_backup_loses_its_power_while_the_disks_are_copied(stage: Stage) -> 
                 stage.lab.cut(p.backup)
                 p.log_primary.wait(ENDS)
             command.wait(60)
+        assert judged(disks).clean
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_the_stores_stand_still_while_the_disks_are_copied(stage: Stage, driver: str) -> None:
+    """No epoch waits for them yet; the guest's writes would, before long."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    options = ("--disk-driver", driver, "--disk-rate", "1")
+    with Protection(stage, guest, *options, start=False) as p:
+        with stage.host(p.primary).shell.popen(p.command) as command:
+            p.log_primary.wait("the disks are being copied")
+            until(lambda: any(d["synced_octets"] for d in p.progress()["disks"]))
+            assert p.status(p.primary)["state"] == "syncing"
+            with _unharmed(disks):
+                _nbdkit(stage.host(p.backup), "STOP")
+                p.wait_alone()
+            command.wait(60)
+        p.log_primary.wait("DISK-172")
+        assert p.log_backup.wait(ENDS).endswith("stopped")
         assert judged(disks).clean
 
 

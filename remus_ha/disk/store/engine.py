@@ -78,6 +78,7 @@ class EpochStore:
         self._direct = 0  # writes of the synchronisation on their way into the image
         self._direct_octets = 0
         self._direct_failed = False
+        self._written = 0  # writes that are done with, well or not
         self._pins = 0
         self._poison: StorePoisoned | None = None
         self._severed = False
@@ -205,6 +206,7 @@ class EpochStore:
 
     def _placed(self, log: EpochLog | None) -> None:
         with self._lock:
+            self._written += 1
             if log is None:
                 self._direct -= 1
             else:
@@ -514,7 +516,7 @@ class EpochStore:
         return poison
 
     def status(self) -> dict[str, object]:
-        """For people and for ``remus-ha status``: octets and epochs."""
+        """For people and for the receiver: octets, epochs, writes under way and done with."""
         with self._lock:
             now: Progress = self._state.now
             return {
@@ -528,6 +530,8 @@ class EpochStore:
                 "committed": now.committed,
                 "applied": now.applied,
                 "journal_octets": self._held,
+                "writing": self._direct + sum(log.inflight for log in self._logs.values()),
+                "written": self._written,
                 "severed": self._severed,
                 "poisoned": str(self._poison) if self._poison else "",
             }

@@ -15,16 +15,16 @@ class Machine:
     guest: ClassVar[Guest]
 
 
-def _ours(options: dict[str, Any]) -> dict[str, Any]:
+def ours(options: dict[str, Any]) -> dict[str, Any]:
     guest = Machine.guest
     return {**options, "quiesce": guest.quiesce, "socket": guest.qmp}
 
 
 class Qemu(QemuDisks):
     def __init__(self, **options: Any) -> None:
-        super().__init__(**_ours(options))
+        super().__init__(**ours(options))
 
 
 class Tapdisk(TapdiskDisks):
     def __init__(self, **options: Any) -> None:
-        super().__init__(**_ours(options))
+        super().__init__(**ours(options))

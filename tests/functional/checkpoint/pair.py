@@ -269,6 +269,7 @@ class Pair:
         self.disk_entry = "tests.functional.checkpoint.straight:StraightDisks"
         self.disk_ack, self.disk_format = "received", "raw"
         self.disk_limit = 1 << 30
+        self.disk_rate = 0  # octets/s of the first copy, 0: any
         self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
         self.plugged: PluggedDisks
@@ -400,7 +401,7 @@ class Pair:
                 for (vdev, size), port in zip(self.disks.items(), reply.disk_ports, strict=True)
             ),
             disk_entry=self.disk_entry,
-            disk_rate=0,
+            disk_rate=self.disk_rate,
             config=CONFIG,
             product_version="",
             all_disks=self.disks,

@@ -174,6 +174,19 @@ def test_a_store_that_hangs_ends_the_session_within_the_detection_time(
     assert time.monotonic() - before < pair.detect_ms / 1e3 + 1.0
 
 
+def test_a_store_that_hangs_between_two_epochs_ends_the_session(pair: Pair, disks: Disks) -> None:
+    """Long before the next epoch, which would wait for it."""
+    pair.interval_ms = 60_000
+    pair.start()
+    pair.wait_protected(epochs=0)
+    pair.store.away.add("b")  # the primary is to be the first who asks
+    os.kill(disks.pid("xvdb"), signal.SIGSTOP)
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert "DISK-172 the store of xvdb" in told(pair)
+    pair.store.away.clear()
+    assert pair.backup.join() is B.DESTROYED
+
+
 def test_a_mirror_that_is_lost_ends_the_session(pair: Pair, disks: Disks) -> None:
     start(pair, disks)
     StraightDisks.made[-1].lose()

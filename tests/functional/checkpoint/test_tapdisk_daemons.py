@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from remus_ha.receive.stores import Stores
 from remus_ha.stream.credentials import Credentials
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from tests.functional.checkpoint.pair import Pair
-from tests.functional.checkpoint.test_disks import B, is_alive, lose_primary, wait_epochs
+from tests.functional.checkpoint.test_disks import B, is_alive, lose_primary, told, wait_epochs
 from tests.functional.checkpoint.test_verify import flip, verify
 from tests.functional.checkpoint.wire import Wire
 from tests.functional.disk.tapdisk import daemons
@@ -138,6 +139,25 @@ def test_unprotect_leaves_both_daemons_as_they_are(
     ours, theirs = status(primary.files), status(backup.files)
     assert (ours["role"], theirs["role"], theirs["severed"]) == ("primary", "backup", False)
     assert ours["flushes"] == theirs["prepared"] > 3
+
+
+def test_a_daemon_that_hangs_between_two_epochs_ends_the_session(
+    served: tuple[Daemon, Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the next epoch, which would wait for it; both daemons outlive that."""
+    primary, backup = served
+    with closing(Served(monkeypatch, primary, backup)) as pair:
+        pair.interval_ms = 60_000
+        pair.start()
+        pair.wait_protected(epochs=0)
+        pair.store.away.add("b")  # the primary is to be the first who asks
+        with daemons.standing_still(backup):
+            pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+        assert "DISK-172 the store of xvda" in told(pair)
+        pair.store.away.clear()
+        assert pair.backup.join() is B.DESTROYED
+    primary.client().write(0, block(1))
+    assert (status(primary.files)["role"], status(backup.files)["role"]) == ("primary", "backup")
 
 
 def test_a_daemon_that_dies_ends_the_protection_and_the_guest_goes_on(

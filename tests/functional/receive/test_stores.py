@@ -140,6 +140,21 @@ def test_an_epoch_that_ends_the_session_is_not_told_closed(bed: Bed) -> None:
     assert bed.heard == ["prepared"]
 
 
+@pytest.mark.parametrize("uri", ["", URI], ids=["store", "daemon"])
+def test_a_store_that_answers_no_question_is_told_once(bed: Bed, uri: str) -> None:
+    stores = bed.begin(uri=uri)
+    for _ in range(4):
+        stores.look(0.25, 1.0)
+    assert bed.heard == []
+    for _ in range(4):
+        stores.look(0.25, 1.0)
+    (told,) = bed.heard
+    assert told == (
+        "severed DISK-172: the store of xvda on the backup has stood still for 1.0 s: "
+        "it does not answer"
+    )
+
+
 def test_a_severed_store_may_say_why(bed: Bed) -> None:
     why = {"code": "DISK-171", "cause": "the open epoch of xvda is too large", "remedy": "Wait."}
     bed.begin({"said": "severed"}, {"said": "severed", "error": why})

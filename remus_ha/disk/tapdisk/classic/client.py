@@ -66,6 +66,8 @@ class DaemonClient(StoreClient):
         word = message["said"]
         if word == "status":
             self._take({"said": "prepared", "n": message["prepared"]})
+            if not self.gone:  # what was just told may have ended it
+                super()._take(message)
         elif word in _NUMBERED or message.get("do") == "hash":
             self._take_numbered({**message, "n": int(message["n"]) - self._first})
         else:
