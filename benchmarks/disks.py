@@ -17,6 +17,7 @@ from benchmarks.nbd import NbdWriter
 from benchmarks.rows import Row, at_most, percentile, ratio_at_least, row
 from remus_ha.disk import tls
 from remus_ha.disk.base import DiskDriver, Mirrored, Stage, Stores
+from remus_ha.disk.orders import attend
 from remus_ha.disk.qemu.driver import QemuDisks
 from remus_ha.disk.store import launch
 from remus_ha.disk.store.launch import Setup
@@ -66,8 +67,7 @@ class Store:
             unix.bind(str(self.path))
             unix.listen()
             self.pid = launch.start(setup, files[0], listener or unix, files[1], secret)
-        self._orders = socket.socket(socket.AF_UNIX)
-        self._orders.connect(setup.socket)
+        self._orders = attend(Path(setup.socket))
         self._lines = self._orders.makefile("rb")
         self._n = -1
         if listener is None:

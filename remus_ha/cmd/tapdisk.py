@@ -4,15 +4,17 @@ import argparse
 import contextlib
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from remus_ha.disk.store.engine import LIMIT, Ack
-from remus_ha.disk.tapdisk.classic import launch, nbdko
+from remus_ha.disk.tapdisk.classic import launch, nbdko, standing
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.setup import Commit, Setup
 from remus_ha.disk.tapdisk.errors import (
     AttachFailed,
+    DaemonAttended,
     DaemonEnded,
     DaemonFinishing,
     DaemonNotThere,
@@ -111,12 +113,17 @@ def _attach(setup: Setup, files: Files, process: subprocess.Popen[bytes]) -> Non
 
 
 def _watch(setup: Setup, files: Files, process: subprocess.Popen[bytes]) -> None:
-    """Until it is told to end, or the daemon has. Raises DaemonEnded."""
+    """Until it is told to end while no receiver needs it, or the daemon has. Raises DaemonEnded."""
     while process.poll() is None:
         if signal.sigwait({*_ENDING, signal.SIGCHLD}) in _ENDING:
-            # Somebody else has ended it, or it takes its time: its end is waited for below.
-            with contextlib.suppress(DaemonNotThere, DaemonFinishing):
-                stop(files)
+            try:
+                # Somebody else has ended it, or it takes its time: its end is waited for below.
+                with contextlib.suppress(DaemonNotThere, DaemonFinishing):
+                    stop(files)
+            except DaemonAttended as e:
+                # Not kept in mind: after a failover the disk is the guest's.
+                print(f"goes on: {e}. {e.advice}", file=sys.stderr, flush=True)
+                continue
             process.wait()
     if process.returncode:
         raise DaemonEnded(disk=setup.uri, status=process.returncode)
@@ -125,9 +132,11 @@ def _watch(setup: Setup, files: Files, process: subprocess.Popen[bytes]) -> None
 def stop(files: Files) -> None:
     """Detach the disk from its device, and end its daemon.
 
-    Raises DaemonNotThere, DaemonFinishing, AttachFailed.
+    Raises DaemonAttended (both stay), DaemonNotThere, DaemonFinishing, AttachFailed.
     """
     device = launch.running(files).device
     if device:
+        if standing.status(files).get("attended"):
+            raise DaemonAttended(address=files.address)
         nbdko.run(nbdko.detaching(device))
     launch.end(files)

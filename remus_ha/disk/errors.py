@@ -152,6 +152,14 @@ class StoreOrder(DiskError):
     remedy = "This is a defect: report it with the logs of both hosts."
 
 
+class NotAttending(DiskError):
+    """Two that give one disk's orders would spoil each other's session."""
+
+    code = "DISK-048"
+    cause = "'{verb}' at {path} is the order of its owner, which this connection is not"
+    remedy = "End the guest's protection first: 'remus-ha unprotect NAME' on its primary."
+
+
 class StoreCrowded(DiskError):
     code = "VERIFY-007"
     cause = "writes wait for room in the journal of {disk}: what is there now says nothing"

@@ -61,13 +61,10 @@ def own_address() -> str:
 def check(request: Request) -> list[RemusError]:
     """Why this host cannot take the guest; empty when it can."""
     found: list[RemusError] = []
-    receiving = rundir.is_running("backup", request.guest_uuid)
-    if receiving:
+    if rundir.is_running("backup", request.guest_uuid):
         found.append(AlreadyReceiving(name=request.guest_name))
     found += XenDriver().backup_obstacles(_guest(request), request.xen_version)
     for spec in request.disks:
-        if receiving and spec.uri:
-            continue  # to ask its daemon would send the receiver away
         try:
             check_target(spec, request.guest_uuid)
         except RemusError as e:

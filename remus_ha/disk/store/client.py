@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from remus_ha.disk.orders import attend
 from remus_ha.loop import Loop
 
 _CHUNK = 65536
@@ -35,12 +36,7 @@ class StoreClient:
         """Raises OSError where no store serves ``path``."""
         self._loop, self.disk, self._said, self._ended = loop, disk, said, ended
         self._partial = b""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.connect(str(path))
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = attend(path)
         self._socket.setblocking(False)
         self.pid = _peer_pid(self._socket)
         self.prepared = -1

@@ -8,17 +8,16 @@ The lines are those of ``remus_ha.disk.orders``; answers and news are::
     finish     finished N (uncommitted epochs dropped, the rest in the image and synced)
     hash N     hashed N: a digest for every ``grain`` of the ``length`` octets at ``offset``, as of
                the end of epoch N, which is the one closed last and is not committed yet
-    status     status, with the store's figures
-    quit       the store lets go of the image and its process ends
+    quit       gone: the store has let go of the image, and its process ends
 
 Unasked: ``prepared N``, ``severed`` (with an error where it was not the primary's connection that
-was lost), ``failed`` with an error. One receiver at a time; a new one replaces a dead one, and is
-told ``prepared`` anew.
+was lost), ``failed`` with an error. The receiver is the owner.
 """
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from remus_ha.disk.orders import Order, OrderServer
 from remus_ha.disk.store.engine import EpochStore
@@ -29,8 +28,8 @@ class StoreServer(OrderServer):
     """Serves one store on ``path``; ``ended`` is called once, on ``quit``."""
 
     def __init__(self, store: EpochStore, path: Path, ended: Callable[[], None]) -> None:
-        super().__init__(path)
-        self._store, self._ended = store, ended
+        super().__init__(path, ended)
+        self._store = store
         self._looker = Looker(store, self.say)
         store.prepared = lambda n: self.say("prepared", n=n)
         store.failed = lambda e: self.say("failed", error=e.as_dict(), do="")
@@ -65,10 +64,9 @@ class StoreServer(OrderServer):
             self.say("finished", n=store.finish())
         elif verb == "hash":
             self._looker.begin(order)
-        elif verb == "status":
-            self.say("status", **store.status())
-        elif verb == "quit":
-            store.end()
-            self._path.unlink(missing_ok=True)
-            self.say("gone")
-            self._ended()
+
+    def status(self) -> dict[str, Any]:
+        return self._store.status()
+
+    def settle(self) -> None:
+        self._store.end()

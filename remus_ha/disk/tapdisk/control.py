@@ -7,36 +7,35 @@ The lines are those of ``remus_ha.disk.orders``; answers and news are::
                store, and nothing that came behind the mark is sent before ...
     closed N   (not answered)
     free       freed: the image here alone, nothing waits; there is no way back
-    status     status, with figures
     quit       gone; the process ends, and requests under way are left to be asked again
 
 Unasked: ``moving`` now and then while the store takes writes; ``lost`` with a reason, and it is as
 if freed from then on. An order that cannot be carried out
 is answered ``failed``.
 
-A driver that is gone takes its session with it: the disk is freed. And a server that neither a
-driver nor a QEMU is connected to ends.
+The driver is the owner. One that is gone takes its session with it: the disk is freed. And a server
+that has neither a driver nor a QEMU ends, whoever else asks it for its status.
 """
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from remus_ha.disk.orders import Order, OrderServer
 from remus_ha.disk.tapdisk.replication import Replication
 
 
 class ControlServer(OrderServer):
-    """``ended`` is called once the process has nothing left to do. Serves after ``attend``."""
+    """``ended`` is called once the process has nothing left to do. Serves after ``begin``."""
 
     def __init__(self, path: Path, ended: Callable[[], None]) -> None:
-        super().__init__(path)
-        self._ended = ended
+        super().__init__(path, ended)
         self._users = 0
         self._counting = threading.Lock()
         self.replication: Replication
 
-    def attend(self, replication: Replication) -> None:
+    def begin(self, replication: Replication) -> None:
         self.replication = replication
         self.listen()
 
@@ -57,11 +56,8 @@ class ControlServer(OrderServer):
 
     def _leave_when_alone(self) -> None:
         if not self._users and not self.attended:
-            self._end()
-
-    def _end(self) -> None:
-        self._path.unlink(missing_ok=True)
-        self._ended()
+            self._path.unlink(missing_ok=True)
+            self._ended()
 
     def carry_out(self, order: Order) -> None:
         replication, verb, n = self.replication, order.verb, order.n
@@ -75,9 +71,9 @@ class ControlServer(OrderServer):
         elif verb == "free":
             replication.free()
             self.say("freed")
-        elif verb == "status":
-            self.say("status", **replication.status())
-        elif verb == "quit":
-            replication.free()
-            self.say("gone")
-            self._end()
+
+    def status(self) -> dict[str, Any]:
+        return self.replication.status()
+
+    def settle(self) -> None:
+        self.replication.free()

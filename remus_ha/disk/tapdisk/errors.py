@@ -334,6 +334,14 @@ class DaemonFinishing(TapdiskError):
     )
 
 
+class DaemonAttended(TapdiskError):
+    """A failover that is under way would find no disk."""
+
+    code = "DISK-162"
+    cause = "a guest's backup holds its epochs with the daemon of the disk at {address}"
+    remedy = "End the guest's protection first: 'remus-ha unprotect NAME' on its primary."
+
+
 class AttachFailed(TapdiskError):
     code = "DISK-155"
     cause = "{command} failed: {detail}"

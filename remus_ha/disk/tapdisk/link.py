@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from remus_ha.disk import plugin
+from remus_ha.disk.orders import attend
 from remus_ha.disk.tapdisk import launch
 from remus_ha.disk.tapdisk.errors import ServerDidNotStart, ServerGone
 from remus_ha.disk.tapdisk.launch import Setup
@@ -30,12 +31,7 @@ class Link:
         """Raises OSError where no block server serves them."""
         self._files = files
         self._partial = b""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.connect(str(files.orders))
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = attend(files.orders)
         self._socket.setblocking(False)
 
     def order(self, verb: str, n: int = -1) -> None:

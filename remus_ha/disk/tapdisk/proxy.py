@@ -70,7 +70,7 @@ def after_fork() -> None:
     _this.disk = ServedDisk(image, backlog)
     _this.control = ControlServer(Path(setup.orders), _end)
     where = Where(setup.address, setup.port, setup.tls, setup.size)
-    _this.control.attend(
+    _this.control.begin(
         Replication(setup.disk, image, backlog, where, rate=setup.rate, say=_this.control.say)
     )
     plugin.say_ready(setup.ready_fd)

@@ -168,12 +168,14 @@ def reach(driver: DiskDriver, stage: Stage) -> DiskError | None:
 
 
 class Orders:
-    """A client of a store's or a block server's local socket."""
+    """A client of a store's, a block server's or a daemon's local socket: its owner, or not."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, owns: bool = True) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(DEADLINE_S)
         self._socket.connect(str(path))
+        if owns:
+            self.order("attend")
         self._lines = self._socket.makefile("rb")
         self._heard: list[dict[str, Any]] = []
 

@@ -1,10 +1,12 @@
 """The copy's configuration names this host's devices of disks that daemons serve."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from remus_ha.disk.spec import valid
+from remus_ha.disk.spec import DiskSpec, valid
+from remus_ha.disk.tapdisk.errors import DaemonUnfit
 from remus_ha.receive import start
 from remus_ha.receive.request import parse_request, to_line
 from tests.unit.receive.test_request import REQUEST
@@ -42,3 +44,17 @@ def test_a_disk_of_a_daemon_survives_the_line() -> None:
 def test_a_disk_of_a_daemon_that_cannot_be(spec: object) -> None:
     assert valid(SERVED)
     assert not valid(spec)  # type: ignore[arg-type]
+
+
+def test_a_daemon_is_asked_even_where_a_receiver_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question takes nothing from the receiver."""
+
+    def unfit(spec: DiskSpec, uuid: str) -> None:
+        raise DaemonUnfit(disk=spec.uri, host="b", detail="there is none")
+
+    monkeypatch.setattr(start.rundir, "is_running", lambda role, uuid: True)
+    xen = SimpleNamespace(backup_obstacles=lambda *args: [])
+    monkeypatch.setattr(start, "XenDriver", lambda: xen)
+    monkeypatch.setattr(start, "check_target", unfit)
+    found = start.check(replace(REQUEST, disks=(SERVED,)))
+    assert [type(e) for e in found[:2]] == [start.AlreadyReceiving, DaemonUnfit]

@@ -38,7 +38,7 @@ class DaemonClient(StoreClient):
         self._closing = self._real = -1
         self._wanted: tuple[int, dict[str, int]] | None = None
         super().__init__(loop, disk, files.orders, said=said, ended=ended)
-        # What was prepared before the daemon had taken the connection it has told nobody.
+        # What was prepared before the daemon had an owner again it has told nobody.
         super().order("status")
 
     def order(self, verb: str, n: int = -1, **place: int) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import subprocess
@@ -10,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from remus_ha.disk import plugin
+from remus_ha.disk.orders import ask
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.setup import Setup
 from remus_ha.disk.tapdisk.errors import (
+    DaemonAttended,
     DaemonFinishing,
     DaemonNotThere,
     DaemonRuns,
@@ -23,7 +24,6 @@ from remus_ha.disk.tapdisk.fifo import MODE
 from remus_ha.disk.tapdisk.wire import SECTOR
 
 END_S = 60.0  # a last commit, or committed epochs on their way into the image
-_LINE = 65536
 _ABOVE_LISTENER = 4  # the daemon's listening socket becomes its descriptor 3
 _PLUGIN = plugin.Plugin(Path(__file__).with_name("daemon.py"), ServerRefused, ServerDidNotStart)
 # The protocol knows whole sectors. What a client asks for beyond 1 MiB comes in pieces, so no
@@ -102,15 +102,12 @@ def running(files: Files) -> Setup:
 def end(files: Files) -> None:
     """Let a daemon finish its work and end; returns when it has.
 
-    Raises DaemonNotThere, DaemonFinishing.
+    Raises DaemonAttended (nothing has happened), DaemonNotThere, DaemonFinishing.
     """
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as orders:
-            orders.settimeout(END_S)
-            orders.connect(str(files.orders))
-            orders.sendall(json.dumps({"do": "quit"}).encode() + b"\n")
-            while orders.recv(_LINE):
-                pass
+        for told in ask(files.orders, "quit", END_S):
+            if told["said"] == "failed":
+                raise DaemonAttended(address=files.address)
     except ConnectionResetError:
         pass  # it has ended with news for us unread
     except TimeoutError as e:

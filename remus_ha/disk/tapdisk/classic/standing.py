@@ -1,11 +1,11 @@
 """The daemons that run on this host, and whether a guest can be protected with them."""
 
-import json
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from remus_ha.disk.orders import ask
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.tapdisk.classic import launch
 from remus_ha.disk.tapdisk.classic.disk import Role
@@ -38,20 +38,11 @@ def attached(directory: Path = DIRECTORY) -> dict[str, Setup]:
 
 
 def status(files: Files) -> dict[str, Any]:
-    """A daemon's own word. A receiver that is connected to it is sent away by the question.
-
-    Raises DaemonNotThere.
-    """
+    """A daemon's own word. Raises DaemonNotThere."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as orders:
-            orders.settimeout(_ANSWER_S)
-            orders.connect(str(files.orders))
-            orders.sendall(json.dumps({"do": "status"}).encode() + b"\n")
-            with orders.makefile("rb") as lines:
-                for line in lines:
-                    told = json.loads(line)
-                    if told["said"] == "status":
-                        return dict(told)
+        for told in ask(files.orders, "status", _ANSWER_S):
+            if told["said"] == "status":
+                return told
     except (OSError, ValueError, KeyError):
         pass
     raise DaemonNotThere(address=files.address)

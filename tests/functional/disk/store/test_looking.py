@@ -176,6 +176,7 @@ def test_a_look_over_the_local_socket(store: Store) -> None:
     assert "wrote" in client.write(0, 4096, 1)
     store.end_epoch(0)
     store.order("commit", 0)
+    store.said("committed")
     assert "wrote" in client.write(512, 512, 2)
     orders = Orders(store.setup.socket)
     orders.order("close", 1)

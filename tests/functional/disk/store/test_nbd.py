@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from remus_ha.disk.orders import attend
 from remus_ha.disk.store import launch
 from remus_ha.disk.store.launch import Setup, StoreRefused
 from remus_ha.waiting import readable
@@ -45,9 +46,8 @@ class Store:
         self.connect()
 
     def connect(self) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket = attend(Path(self.setup.socket))
         self.socket.settimeout(20)
-        self.socket.connect(self.setup.socket)
         self.lines = self.socket.makefile("rb")
 
     def order(self, verb: str, n: int = -1) -> None:

@@ -106,7 +106,7 @@ class Daemon:
         line = read_line(self.process.stdout.fileno(), time.monotonic() + DEADLINE_S)
         self.told = line.decode().strip()
         if self.told:
-            self.orders = Orders(self.files.orders)
+            self.orders = Orders(self.files.orders, owns=False)
         else:
             self.said = self.process.stderr.read().decode().splitlines()
             self.process.wait(DEADLINE_S)
@@ -140,6 +140,12 @@ class Daemon:
         """Of the process that serves."""
         raw = self.orders._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         return int(struct.unpack("iii", raw)[0])
+
+    def receiver(self) -> Orders:
+        """A receiver that has come: it hears whatever is said from now on."""
+        made = Orders(self.files.orders)
+        assert made.status()["attended"]
+        return made
 
     def controller(self) -> FlushController:
         return FlushController(ADDRESS, self.files.directory)

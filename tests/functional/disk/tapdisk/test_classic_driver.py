@@ -263,7 +263,7 @@ def test_numbers_go_on_over_two_sessions(
     assert client.read(0, 2 * BLOCK) == block(1) + block(2)
     again.epoch(1)
     assert again.receiver.committed == [0, 1]
-    assert Orders(backup.files.orders).status()["committed"] == 4
+    assert backup.orders.status()["committed"] == 4
     again.end()
 
 
@@ -289,7 +289,7 @@ def test_finish_gives_the_guest_what_was_committed(
     copy = backup.client()
     copy.write(0, block(9))
     assert backup.image.read_bytes()[:BLOCK] == block(9)
-    assert Orders(backup.files.orders).status()["role"] == "unprotected"
+    assert backup.role == "unprotected"
     assert not receiver.errors
 
 

@@ -16,17 +16,6 @@ from .daemons import SIZE, Daemon, Hosts, Pair
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture
-def nbd_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program of that name; what it was asked to do."""
-    program, asked = tmp_path / "bin" / "nbd-client", tmp_path / "asked"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" >>{asked}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/sbin:/usr/bin:/sbin:/bin")
-    return asked
-
-
 def test_a_device_is_connected_while_the_daemon_lives(pair: Pair, nbd_client: Path) -> None:
     backup = pair.start("backup", "--attach", "/dev/nbd5")
     assert backup.told == "/dev/nbd5"
@@ -45,7 +34,7 @@ def test_detached_it_serves_until_it_is_stopped(
     daemon = Daemon(hosts, "backup", directory, *options)
     assert daemon.told == "/dev/nbd0"
     assert daemon.process.wait(DEADLINE_S) == 0
-    assert Orders(daemon.files.orders).status()["role"] == "backup"
+    assert Orders(daemon.files.orders, owns=False).status()["role"] == "backup"
     assert Nbd(tmp_path / "disk.nbd").size == SIZE
     assert "serves as backup" in daemon.files.log.read_text()
     subprocess.run(daemon.command("--stop"), check=True)

@@ -1,8 +1,10 @@
 """A backup's daemon whose epochs a receiver makes real, and what a dead one has left."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store.engine import LIMIT, Ack, EpochStore
 from remus_ha.disk.store.image import Image
-from remus_ha.disk.tapdisk.classic import journal
+from remus_ha.disk.tapdisk.classic import journal, launch, standing
 from remus_ha.disk.tapdisk.classic.setup import Commit
+from remus_ha.disk.tapdisk.errors import DaemonAttended
 from tests.functional.disk.machine import DEADLINE_S
 from tests.functional.disk.writers import BLOCK, block
 
@@ -23,36 +26,38 @@ COORDINATED = ("--commit", "coordinated")
 
 def test_an_epoch_is_real_when_the_receiver_says_so(pair: Pair) -> None:
     primary, backup = pair.begin(*COORDINATED)
+    receiver = backup.receiver()
     before = backup.content()[:BLOCK]
     primary.client().write(0, block(1))
     primary.controller().flush(DEADLINE_S)
-    assert backup.orders.said("prepared")["n"] == 1
+    assert receiver.said("prepared")["n"] == 1
     assert backup.content()[:BLOCK] == before
-    backup.orders.order("commit", 1)
-    assert backup.orders.said("committed")["n"] == 1
+    receiver.order("commit", 1)
+    assert receiver.said("committed")["n"] == 1
     assert backup.content()[:BLOCK] == block(1)
 
 
 def test_after_the_loss_the_receiver_decides(pair: Pair) -> None:
     """Two epochs are whole, one of them is committed: that one it is."""
     primary, backup = pair.begin(*COORDINATED)
+    receiver = backup.receiver()
     controller, client = primary.controller(), primary.client()
     for n in (1, 2):
         client.write(0, block(n))
         controller.flush(DEADLINE_S)
-        backup.orders.said("prepared")
+        receiver.said("prepared")
         if n == 1:
-            backup.orders.order("commit", 1)
-            backup.orders.said("committed")
+            receiver.order("commit", 1)
+            receiver.said("committed")
     client.write(0, block(3))
     primary.kill()
-    backup.orders.said("severed")
+    receiver.said("severed")
     guest = backup.client()
     with pytest.raises(PermissionError):
         guest.write(0, block(9))
     assert backup.role == "backup"
-    backup.orders.order("finish")
-    assert backup.orders.said("finished")["n"] == 1
+    receiver.order("finish")
+    assert receiver.said("finished")["n"] == 1
     assert backup.role == "unprotected"
     assert backup.image.read_bytes()[:BLOCK] == block(1)
     guest.write(0, block(9))
@@ -61,21 +66,24 @@ def test_after_the_loss_the_receiver_decides(pair: Pair) -> None:
 
 def test_only_the_primary_closes_an_epoch(pair: Pair) -> None:
     _, backup = pair.begin(*COORDINATED)
-    backup.orders.order("close", 1)
-    assert backup.orders.said("failed")["error"]["code"] == "DISK-011"
+    receiver = backup.receiver()
+    receiver.order("close", 1)
+    assert receiver.said("failed")["error"]["code"] == "DISK-011"
 
 
 def test_cut_off_by_the_receiver_the_primary_gets_no_done(pair: Pair) -> None:
     primary, backup = pair.begin(*COORDINATED)
-    backup.orders.order("cut")
-    backup.orders.said("cut")
+    receiver = backup.receiver()
+    receiver.order("cut")
+    receiver.said("cut")
     primary.hear("UNPROTECTED")
 
 
 def test_a_primary_takes_no_orders_of_a_receiver(pair: Pair) -> None:
     primary, _ = pair.begin()
-    primary.orders.order("commit", 1)
-    assert primary.orders.said("failed")["error"]["code"] == "DISK-011"
+    receiver = primary.receiver()
+    receiver.order("commit", 1)
+    assert receiver.said("failed")["error"]["code"] == "DISK-011"
 
 
 def leave(image: Path, commit: Commit, *, committed: bool) -> None:
@@ -161,3 +169,34 @@ def test_what_a_receiver_may_have_committed_is_not_decided_here(
     recover = [sys.executable, "-m", "remus_ha.cmd.remus_ha", "disk", "recover", str(image)]
     subprocess.run(recover, check=True)
     assert pair.start("backup").role == "backup"
+
+
+def test_a_question_leaves_the_daemon_its_receiver(pair: Pair) -> None:
+    """Also while a failover waits for the daemon's last epochs."""
+    _, backup = pair.begin(*COORDINATED)
+    receiver = backup.receiver()
+    assert standing.status(backup.files)["attended"]
+    receiver.order("finish")
+    assert standing.status(backup.files)["role"] in ("backup", "unprotected")
+    assert receiver.said("finished")["n"] == 0
+    receiver.close()
+
+
+def test_a_daemon_that_a_receiver_has_is_not_stopped(pair: Pair, nbd_client: Path) -> None:
+    """Not by a signal either, and its device stays; once the receiver is gone it is."""
+    backup = pair.start("backup", *COORDINATED, "--attach", "/dev/nbd5")
+    receiver = backup.receiver()
+    done = subprocess.run(backup.command("--stop"), capture_output=True, text=True)
+    assert (done.returncode, "DISK-162" in done.stderr) == (1, True)
+    with pytest.raises(DaemonAttended):
+        launch.end(backup.files)
+    backup.process.send_signal(signal.SIGTERM)
+    backup.hear("goes on: DISK-162")
+    receiver.order("cut")
+    receiver.said("cut")
+    assert len(nbd_client.read_text().splitlines()) == 1
+    receiver.close()
+    end = time.monotonic() + DEADLINE_S
+    while backup.orders.status()["attended"]:
+        assert time.monotonic() < end
+    assert backup.stop() == 0

@@ -346,8 +346,13 @@ def test_nothing_is_sent_in_the_clear(tmp_path: Path, backup: Backup, open_store
 
 
 def test_a_dead_driver_lets_the_guest_go(proxy: Proxy, backup: Backup) -> None:
-    """A session without its driver is over: nobody would ever free the guest's writes."""
+    """A session without its driver is over: nobody would ever free the guest's writes.
+
+    Somebody who asks how it is does not stand in for it.
+    """
+    asker = Orders(proxy.setup.orders, owns=False)
     proxy.sync()
+    assert asker.status()["attended"]
     backup.stop()
     client = Nbd(proxy.nbd)
     ended = threading.Event()
@@ -361,11 +366,15 @@ def test_a_dead_driver_lets_the_guest_go(proxy: Proxy, backup: Backup) -> None:
     assert not ended.wait(0.7)
     proxy.orders.close()
     assert ended.wait(5)
-    assert Orders(proxy.setup.orders).status()["role"] == "unprotected"
+    told = asker.status()
+    assert (told["role"], told["attended"]) == ("unprotected", False)
 
 
 def test_a_server_that_nobody_needs_ends(proxy: Proxy) -> None:
     client = Nbd(proxy.nbd)
+    asker = Orders(proxy.setup.orders, owns=False)
+    assert proxy.orders.status()["attended"]
+    asker.status()
     proxy.orders.close()
     client.write(0, block(1))
     end = os.pidfd_open(proxy.pid)
