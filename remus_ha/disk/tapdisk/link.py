@@ -81,6 +81,7 @@ class Link:
 class Server:
     """One disk's block server: started, or found where an earlier process has left it.
 
+    ``link`` is None once its end is seen, by another task or thread perhaps: read it once.
     A QEMU that has lost it connects again at once to the same listening socket, and waits there.
     Where its disk is only to be moved back, ``stand_in`` is there sooner than another block server.
     """
@@ -103,10 +104,12 @@ class Server:
         starting = launch.begin(self._setup, self._files.setup, self._listener, self._files.log)
         starting.wait()
         self._process = starting.process
-        if not self.find() or self.link is None:
+        self.find()
+        link = self.link
+        if link is None:
             self._process.kill()
             raise ServerGone(vdev=self._files.vdev, log=self._files.log)
-        return self.link
+        return link
 
     def _listen(self) -> socket.socket:
         files, listener = self._files, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -137,18 +140,20 @@ class Server:
 
     async def over(self) -> None:
         """Until whoever serves has ended; then ``lives`` is false."""
-        if self.link is not None:
-            await self.link.over()
-            self.link.close()
+        link, process = self.link, self._process
+        if link is not None:
+            await link.over()
+            link.close()
             self.link = None
-        if self._process is not None:
-            await _ended(self._process)
+        if process is not None:
+            await _ended(process)
             self._process = None
 
     def order(self, verb: str, n: int = -1) -> None:
-        """Nobody may be there."""
-        if self.link is not None:
-            self.link.order(verb, n)
+        """Nobody may be there. By any thread."""
+        link = self.link
+        if link is not None:
+            link.order(verb, n)
 
     async def free(self) -> None:
         """From now on the guest waits for its image alone; a server that hangs is ended."""
@@ -162,17 +167,19 @@ class Server:
 
     async def end(self) -> None:
         """Nothing of the guest's goes through it any more. Idempotent."""
-        if self.link is not None:
-            self.link.order("quit")
+        link = self.link
+        if link is not None:
+            link.order("quit")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.link.over(), _END_S)
+                await asyncio.wait_for(link.over(), _END_S)
         self._reap()
         self.leave()
 
     def leave(self) -> None:
         """It goes on alone, for as long as a QEMU is connected. Idempotent."""
-        if self.link is not None:
-            self.link.close()
+        link = self.link
+        if link is not None:
+            link.close()
         if self._listener is not None:
             self._listener.close()
 
