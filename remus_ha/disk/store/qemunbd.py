@@ -7,6 +7,7 @@ the lock next finds no qemu-nbd of a dead process at work on the image.
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from remus_ha.disk.qemuimg import QCOW2
 _CHUNK = 1 << 24  # octets of one request; the protocol's usual bound is twice that
 _ZEROES = 1 << 30
 _END_S = 20.0
+_ABOVE_LISTENER = 4  # its listening socket becomes its descriptor 3
 # Socket activation (sd_listen_fds(3)), and the kernel's word that it dies with its parent.
 _EXEC = 'exec 3<&"$0" && LISTEN_FDS=1 LISTEN_PID=$$ exec setpriv --pdeathsig KILL -- qemu-nbd "$@"'
 
@@ -73,16 +75,23 @@ class QemuNbd:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(name)
                 listener.listen(1)
-                self._process = subprocess.Popen(
-                    ["bash", "-c", _EXEC, str(listener.fileno()), *self._words],
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._said,
-                    stderr=self._said,
-                    pass_fds=(listener.fileno(), lock),
-                )
+                self._process = self._begin(listener.fileno(), lock)
                 connection = socket.socket(socket.AF_UNIX)
                 connection.connect(name)
                 return connection.detach()
+
+    def _begin(self, listener: int, lock: int) -> subprocess.Popen[bytes]:
+        passed = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, _ABOVE_LISTENER)
+        try:
+            return subprocess.Popen(
+                ["bash", "-c", _EXEC, str(listener), *self._words],
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                pass_fds=(listener, passed),
+            )
+        finally:
+            os.close(passed)
 
     def _complaint(self) -> str:
         text = os.pread(self._said, 4096, 0).decode(errors="replace").strip()

@@ -1,5 +1,6 @@
 """A store whose image is qcow2: the same promises, through a qemu-nbd of its own."""
 
+import fcntl
 import json
 import os
 import random
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from remus_ha.disk import plugin
 from remus_ha.disk.store import recover
 from remus_ha.disk.store.launch import StoreRefused
 from remus_ha.disk.store.users import user_of
@@ -18,6 +20,15 @@ from tests.functional.disk.machine import layered
 from tests.functional.disk.store.test_nbd import SIZE, Client, Store
 
 CLUSTER = 64 << 10
+OPEN_AND_UNLOCK = """
+import os, sys
+from pathlib import Path
+from remus_ha.disk.store.qcow2 import Qcow2Image
+image = Qcow2Image.open(Path(sys.argv[1]), durable=False)
+os.close(image._lock)
+print(image._lock, flush=True)
+sys.stdin.read()
+"""
 INCOMPATIBLE = 72  # where the header has its incompatible features, big-endian
 
 
@@ -130,6 +141,23 @@ def test_qemu_nbd_does_not_outlive_its_store(store: Store) -> None:
     store.end()
     assert readable(end, 10)
     os.close(end)
+
+
+def test_qemu_nbd_holds_the_images_lock_as_well(store: Store) -> None:
+    """However few descriptors its parent has: one that takes up a dead store has the lock at 3,
+
+    where qemu-nbd finds its listening socket.
+    """
+    kill(store)
+    command = ["python3", "-c", OPEN_AND_UNLOCK, str(store.image)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=plugin.environment()
+    ) as opener:
+        assert opener.stdout
+        assert opener.stdout.readline() == b"3\n"
+        with store.image.open("rb") as image, pytest.raises(BlockingIOError):
+            fcntl.flock(image, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        opener.kill()
 
 
 def test_what_counts_as_applied_outlives_a_kill(store: Store, client: Client) -> None:
