@@ -172,6 +172,21 @@ class StoreSilent(DiskError):
     remedy = "Look at the store's log in {log}."
 
 
+class FinishOutstanding(DiskError):
+    """Said again and again, and never given up: the primary may be dead, and this the only copy."""
+
+    code = "DISK-049"
+    cause = (
+        "the failover waits for {disk}: for {seconds:.0f} s {who} has been bringing the committed "
+        "epochs into the image; its log is {log}"
+    )
+    remedy = (
+        "Look at that log and at 'dmesg', and see to it that the process and the image's device go "
+        "on; the copy starts then. A daemon that is killed instead ends the copy; its image can be "
+        "taken up with 'remus-ha disk recover'."
+    )
+
+
 class StoreState(DiskError):
     code = "DISK-013"
     cause = "the state of the store in {path} cannot be read: {detail}"

@@ -105,6 +105,7 @@ class Backup:
             gone=self._on_store_gone,
             failed=self._on_store_failed,
             hashed=self._on_hashed,
+            waiting=lambda late: self.journal(f"{late}. {late.advice}"),
         )
         self._stores = Stores(
             self._loop,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from remus_ha import rundir
-from remus_ha.disk.errors import DiskError, StoreSilent
+from remus_ha.disk.errors import DiskError, FinishOutstanding, StoreSilent
 from remus_ha.disk.spec import DiskSpec, journal_of
 from remus_ha.disk.store import launch, recover
 from remus_ha.disk.store.client import StoreClient
@@ -59,6 +59,10 @@ class Store(abc.ABC):
         """The error of one that does not answer."""
 
     @abc.abstractmethod
+    def outstanding(self, seconds: float) -> FinishOutstanding:
+        """The news of one that has not finished for so long."""
+
+    @abc.abstractmethod
     def forget(self) -> None:
         """The session is over, and nobody is connected any more."""
 
@@ -104,6 +108,10 @@ class OwnStore(Store):
     def silent(self, detail: object) -> DiskError:
         return StoreSilent(disk=self.spec.vdev, detail=detail, log=self._log)
 
+    def outstanding(self, seconds: float) -> FinishOutstanding:
+        who = "its store" if self.client else "the process that takes up its journal"
+        return FinishOutstanding(disk=self.spec.vdev, who=who, seconds=seconds, log=self._log)
+
     def forget(self) -> None:
         self._socket.unlink(missing_ok=True)
 
@@ -130,6 +138,11 @@ class DaemonStore(Store):
 
     def silent(self, detail: object) -> DiskError:
         return DaemonLost(disk=self.spec.uri, detail=detail, log=self._files.log)
+
+    def outstanding(self, seconds: float) -> FinishOutstanding:
+        return FinishOutstanding(
+            disk=self.spec.uri, who="its daemon", seconds=seconds, log=self._files.log
+        )
 
     def forget(self) -> None:
         """Nothing of it was the session's."""

@@ -4,6 +4,7 @@ A guest without disks has none, and every question is answered at once.
 """
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from remus_ha.loop import Loop
 from remus_ha.receive.store import Store, store_of
 
 SILENCE_S = 10.0  # a store that has not finished by then is ended, if its work can be taken up
+REMINDER_S = 60.0  # between two words on a disk that is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Told:
     gone: Callable[[RemusError], None]  # its process; what it has committed can be taken up
     failed: Callable[[RemusError], None]
     hashed: Callable[[Hashed], None]
+    waiting: Callable[[RemusError], None]  # a disk has not finished for long; said again and again
 
 
 class Stores:
@@ -66,6 +69,7 @@ class Stores:
         self._committing = -1  # ordered, and not yet reported
         self._committed = -1  # where ``finish`` shall end
         self._finishing = False
+        self._finishing_since = 0.0
         self._ended = False
 
     def __bool__(self) -> bool:
@@ -121,7 +125,7 @@ class Stores:
             store.forget()
 
     def status(self) -> list[dict[str, object]]:
-        """Per disk: its name, path and how far it is."""
+        """Per disk: its name, path and how far it is. ``finishing_s``: waited for it to finish."""
         return [
             {
                 "vdev": store.spec.vdev,
@@ -130,6 +134,7 @@ class Stores:
                 "prepared": store.client.prepared if store.client else -1,
                 "committed": store.client.committed if store.client else self._committed,
                 "alive": store.client is not None,
+                "finishing_s": round(self._waited_s(store), 1),
             }
             for store in self._stores
         ]
@@ -149,6 +154,12 @@ class Stores:
             if before < patience_s <= pulse.still_s:
                 vdev = store.spec.vdev
                 self._told.severed(StoreStill(disk=vdev, seconds=pulse.still_s, why=pulse.why))
+
+    def _waited_s(self, store: Store) -> float:
+        """0: it need not finish, or it has."""
+        if not self._finishing or store.finished:
+            return 0.0
+        return time.monotonic() - self._finishing_since
 
     # --- epochs
 
@@ -193,6 +204,7 @@ class Stores:
         if self._finishing:
             return
         self._finishing, self._committed = True, committed
+        self._finishing_since = time.monotonic()
         for store in self._stores:
             if store.client is None:
                 self._recover(store)
@@ -205,13 +217,17 @@ class Stores:
     def _end_silent(self) -> None:
         """A store that does not answer is ended: what it has committed is in its journal.
 
-        One that the copy cannot live without is waited for: a full journal on a slow disk takes its
-        time. Its death shows itself.
+        One that the copy cannot live without is waited for, and so is whoever takes up a journal: a
+        full one on a slow disk takes its time. To give up would save nobody: a primary that lives
+        goes on by itself, of a dead one this is the only copy. A process's death shows itself.
         """
-        for store in self._stores:
-            silent = store.can_be_taken_up and not store.finished
-            if silent and store.client is not None and not self._ended:
+        late = [] if self._ended else [store for store in self._stores if not store.finished]
+        for store in late:
+            self._told.waiting(store.outstanding(self._waited_s(store)))
+            if store.can_be_taken_up and store.client is not None:
                 store.client.kill()
+        if late:
+            self._loop.after(REMINDER_S, self._end_silent)
 
     def _order(self, store: Store, verb: str, n: int) -> None:
         if store.client is not None:

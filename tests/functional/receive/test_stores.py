@@ -68,6 +68,7 @@ class Bed:
             gone=lambda e: self.heard.append(f"gone {e}"),
             failed=self._failed,
             hashed=lambda found: self.heard.append(f"hashed {found.n}"),
+            waiting=lambda e: self.heard.append(f"waiting {e}"),
         )
 
     def _prepared(self) -> None:

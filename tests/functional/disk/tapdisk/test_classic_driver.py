@@ -15,7 +15,7 @@ import pytest
 from remus_ha.disk.base import Mirrored, Stage
 from remus_ha.disk.base import Stores as Where
 from remus_ha.disk.digests import digests
-from remus_ha.disk.errors import DiskError
+from remus_ha.disk.errors import DiskError, FinishOutstanding
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.tapdisk.classic.driver import ClassicDisks
 from remus_ha.disk.tapdisk.classic.standing import base_of, check_backup
@@ -55,6 +55,7 @@ class Receiver:
         self.severed: list[RemusError] = []
         self.errors: list[RemusError] = []
         self.hashed: list[Hashed] = []
+        self.waiting: list[RemusError] = []
         told = Told(
             closed=self.closed.append,
             prepared=lambda: None,
@@ -64,6 +65,7 @@ class Receiver:
             gone=self.errors.append,
             failed=self.errors.append,
             hashed=self.hashed.append,
+            waiting=self.waiting.append,
         )
         specs = tuple(
             replace(spec_of(daemon, base), vdev=vdev)
@@ -404,18 +406,29 @@ def test_a_new_receiver_takes_up_what_a_dead_one_left(
 def test_a_daemon_that_takes_long_to_finish_is_waited_for(
     daemons: tuple[Daemon, Daemon], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Up to a whole journal has to get into the image; no other process could serve the copy."""
+    """Up to a whole journal has to get into the image; no other process could serve the copy.
+
+    For as long as it hangs, that is said, again and again, and how long it has been.
+    """
     monkeypatch.setattr("remus_ha.receive.stores.SILENCE_S", 0.1)
+    monkeypatch.setattr("remus_ha.receive.stores.REMINDER_S", 0.1)
     primary, backup = daemons
     primary.client().write(0, block(1))
     session.epoch(0)
     receiver = session.receiver
     with standing_still(backup):
+        assert receiver.stores.status()[0]["finishing_s"] == 0
         receiver.stores.finish(0)
-        receiver.wait(0.5)
+        receiver.until(lambda: len(receiver.waiting) == 3)
         assert not receiver.errors
         assert not receiver.finished
+        assert receiver.stores.status()[0]["finishing_s"] >= 0.3
+    assert {type(e) for e in receiver.waiting} == {FinishOutstanding}
+    assert backup.uri in str(receiver.waiting[0])
+    seconds = [e.facts["seconds"] for e in receiver.waiting]
+    assert seconds == sorted(seconds)
     receiver.until(lambda: receiver.finished)
+    assert receiver.stores.status()[0]["finishing_s"] == 0
     assert backup.image.read_bytes()[:BLOCK] == block(1)
     assert not receiver.errors
 
