@@ -143,6 +143,7 @@ class Backup:
         self._tick_s = min(0.25, self._detect_s / 8)
         self._promotion = incoming.directory() / "promoted"
         self._promoted = False
+        self._win_noted = True  # there is none yet
         self._asker = asker
         self._decider = self._new_decider(State.RECEIVING, generation=0)
         self._server = ControlSocket(
@@ -282,7 +283,7 @@ class Backup:
     def _run(self) -> State:
         self._loop.watch(self._link.fileno(), self._on_link)
         self._loop.every(self._tick_s, self._tick)
-        self._loop.until(lambda: self._decider.state in backup.ENDS and not self._vifs.announcing)
+        self._loop.until(self._is_done)
         state = self._decider.state
         if state is State.ALIVE:
             self._reservation.give_back()
@@ -294,6 +295,10 @@ class Backup:
         self._link.quit()
         self.journal(f"ends as {state.value}")
         return state
+
+    def _is_done(self) -> bool:
+        at_work = self._vifs.announcing or not self._win_noted
+        return self._decider.state in backup.ENDS and not at_work
 
     def _tick(self) -> None:
         self._link.beat()
@@ -591,13 +596,14 @@ class Backup:
         for complaint in self._vifs.open(domid):
             self.journal(complaint)
         self.journal("the guest's output is open here")
-        self._note_win()
 
     def _note_win(self) -> None:
-        """Behind the opening, which need not wait for a disk: until then the images look as old as
+        """Behind the opening and the first announcement, which need not wait for a disk: until then
 
-        the primary's, and only the register tells which host's is the guest's.
+        the images look as old as the primary's, and only the register tells which host's is the
+        guest's.
         """
+        self._win_noted = True
         known = self._decider.ledger.known
         try:
             self._note_images(known.generation if known else self._decider.ledger.session)
@@ -608,6 +614,8 @@ class Backup:
         domid = self._replica.domid()
         if domid is not None:
             self._vifs.announce(self._loop, domid)
+            self._win_noted = False
+            self._loop.after(0.0, self._note_win)  # timers keep their order
 
     def _cut(self) -> None:
         self._stores.cut()

@@ -5,15 +5,22 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from remus_ha.core import backup as backup_table
 from remus_ha.disk import tls
+from remus_ha.disk.lineage import Lineage, lineage_of, record
 from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store.users import user_of
+from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
+from remus_ha.loop import Loop
+from remus_ha.netbuf import announce
+from remus_ha.netbuf.announce import GAPS_S, Announcement, Announcer
+from remus_ha.receive import process as backup_process
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from remus_ha.waiting import readable
 from tests.functional.checkpoint.pair import Pair
@@ -238,6 +245,44 @@ def test_the_journal_is_empty_after_a_failover(pair: Pair, disks: Disks) -> None
     pair.wait(lambda: is_alive(pair))
     for vdev in pair.disks:
         assert not list(journal_of(pair.image(vdev)).glob("epoch-*"))
+
+
+def test_the_win_is_announced_before_it_is_noted_on_a_disk(
+    pair: Pair, disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The note waits for the images' disk, and nobody outside needs it."""
+    order: list[str] = []
+
+    def announce_somewhere(vifs: GuestVifs, loop: Loop, domid: int) -> None:
+        nowhere = Announcement("vif42.0", "no-bridge", "02:00:00:00:00:01")
+        vifs._announcer = Announcer(loop, [nowhere])
+
+    def recorded(image: Path, lineage: Lineage) -> None:
+        order.append("noted")
+        record(image, lineage)
+
+    monkeypatch.setattr(GuestVifs, "announce", announce_somewhere)
+    monkeypatch.setattr(announce, "send_round", lambda *_: order.append("announced"))
+    start(pair, disks)
+    before = {vdev: lineage_of(pair.image(vdev)) for vdev in pair.disks}
+    monkeypatch.setattr(backup_process, "record", recorded)
+    lose_primary(pair)
+    pair.wait(lambda: is_alive(pair))
+    assert order == ["announced", "noted", "noted", *["announced"] * (len(GAPS_S) - 1)]
+    for vdev, old in before.items():
+        new = lineage_of(pair.image(vdev))
+        assert new is not None
+        assert old is not None
+        assert new.generation > old.generation
+
+
+def test_the_win_is_noted_where_nothing_is_announced(pair: Pair, disks: Disks) -> None:
+    start(pair, disks)
+    before = lineage_of(pair.image("xvda"))
+    lose_primary(pair)
+    pair.wait(lambda: is_alive(pair))
+    assert before is not None
+    assert lineage_of(pair.image("xvda")) == replace(before, generation=before.generation + 2)
 
 
 def told(pair: Pair) -> str:
