@@ -1,7 +1,7 @@
 """The QEMU command line of one Xen host. Pure.
 
 The processor model matters: SMAP kills dom0 under emulation, AVX crashes its programs now and
-then, RDTSCP kills PVH guests.
+then, RDTSCP kills PVH guests. Two processors: dom0 has one, its guests need not wait for it.
 """
 
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ def command(
     )
     return [
         *("qemu-system-x86_64", "-name", f"remus-lab-{host.name}", "-daemonize"),
-        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _CPU, "-smp", "1"),
+        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _CPU, "-smp", "2"),
         *("-m", str(machine.memory_mib), "-display", "none", "-vga", "none"),
         *("-nodefaults", "-no-reboot", "-pidfile", str(files.pid.with_suffix(".qemu"))),
         "-chardev",
