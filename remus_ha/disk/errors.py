@@ -137,6 +137,17 @@ class StoreOutgrown(DiskError):
     remedy = "Protect the guest again, with a shorter '--interval' or when it writes less."
 
 
+class ImageStill(DiskError):
+    """Only the image's disk could make room, by taking the epochs that are committed."""
+
+    code = "DISK-173"
+    cause = (
+        "the journal of {disk}, {limit} octets, is full, and the image on the backup has taken "
+        "nothing for {seconds:g} s"
+    )
+    remedy = "Look on the backup for a disk that hangs ('dmesg'), then protect the guest again."
+
+
 class StoreStill(DiskError):
     code = "DISK-172"
     cause = "the store of {disk} on the backup has stood still for {seconds:.1f} s: {why}"

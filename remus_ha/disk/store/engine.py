@@ -11,7 +11,8 @@ Guarantees, for every order of calls and a death of the process anywhere:
   closed. A write that fails severs, and its epoch is never prepared, closed already or not: an
   epoch with a gap never is.
 * A write waits for room while there is something that makes room. An open epoch that fills the
-  journal alone is given ``PATIENCE_S`` to end; then the store severs itself and calls ``lost``.
+  journal alone is given ``PATIENCE_S`` to end, an image ``IMAGE_S`` to take something of an earlier
+  one; then the store severs itself and calls ``lost``.
 
 Writes may come from several threads. One thread of its own applies.
 """
@@ -24,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from remus_ha.disk.errors import (
+    ImageStill,
     StoreCrowded,
     StoreOrder,
     StoreOutgrown,
@@ -39,6 +41,8 @@ LIMIT = 1 << 30  # octets of the journal; a write waits beyond
 # A QEMU's epoch ends whatever waits, and makes room then; a block server's mark stands behind the
 # write that waits, and never comes.
 PATIENCE_S = 3.0
+IMAGE_S = 10.0  # nothing is seen of a sync, over which a disk that lives may take long
+_FOR_EVER_S = threading.TIMEOUT_MAX
 
 
 class Ack(enum.Enum):
@@ -71,7 +75,7 @@ class EpochStore:
         self.prepared: Callable[[int], None] = lambda n: None
         self.failed: Callable[[StorePoisoned], None] = lambda e: None
         self.lost: Callable[[], None] = lambda: None  # it has severed itself, ``loss`` says why
-        self.loss: StoreOutgrown | None = None
+        self.loss: StoreOutgrown | ImageStill | None = None
         self._lock = threading.Condition()
         self._logs: dict[int, EpochLog] = {}
         self._held = 0  # octets of all logs
@@ -84,6 +88,7 @@ class EpochStore:
         self._severed = False
         self._ending = False
         self._applying = False
+        self._pieces = 0  # that the image has taken of applied epochs
         directory.mkdir(parents=True, exist_ok=True)
         if anew:
             for left in directory.glob("epoch-*"):
@@ -122,8 +127,8 @@ class EpochStore:
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Take a write into the open epoch; waits while the journal is full.
 
-        Raises StoreSevered, StoreOutgrown, StorePoisoned, OSError (it is not in the epoch then,
-        which severs).
+        Raises StoreSevered, StoreOutgrown, ImageStill, StorePoisoned, OSError (it is not in the
+        epoch then, which severs).
         """
         self._put(offset, len(data), data)
 
@@ -174,22 +179,28 @@ class EpochStore:
             return log, place
 
     def _await_room(self) -> None:
-        epoch, deadline = -1, 0.0
+        awaited, deadline = None, 0.0
         while self._held > self._limit and not self._severed and not self._poison:
-            if self.open_octets < self._held:
-                self._lock.wait()  # an earlier epoch will be applied, or dropped
-                continue
-            if epoch != self._open:
-                epoch, deadline = self._open, time.monotonic() + PATIENCE_S
+            loss, patience_s, progress = self._what_makes_room()
+            if (loss, progress) != awaited:
+                awaited, deadline = (loss, progress), time.monotonic() + patience_s
             left = deadline - time.monotonic()
             if left > 0:
-                self._lock.wait(left)
+                self._lock.wait(min(left, _FOR_EVER_S))
             else:
-                self._outgrown()
+                self._lose(loss(disk=self._disk, limit=self._limit, seconds=patience_s))
 
-    def _outgrown(self) -> None:
+    def _what_makes_room(self) -> tuple[type[StoreOutgrown | ImageStill], float, int]:
+        """The error if it does not, how long it may take to get on, and how far it is."""
+        if self.open_octets >= self._held:
+            return StoreOutgrown, PATIENCE_S, self._open
+        if self._applying:
+            return ImageStill, IMAGE_S, self._pieces
+        return ImageStill, _FOR_EVER_S, -1  # an earlier epoch is to be committed, or dropped
+
+    def _lose(self, loss: StoreOutgrown | ImageStill) -> None:
         """Under the lock: who is told of a refused ``close`` has heard why."""
-        self.loss = StoreOutgrown(disk=self._disk, limit=self._limit, seconds=PATIENCE_S)
+        self.loss = loss
         self.sever()
         self.lost()
 
@@ -477,6 +488,7 @@ class EpochStore:
                 self._image.zero(entry.offset, entry.length)
             else:
                 self._image.copy_from(log.fileno(), entry.source, entry.offset, entry.length)
+            self._pieces += 1
         self._keep()
 
     def _keep(self) -> None:

@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from remus_ha.disk.errors import StoreOrder, StoreOutgrown, StorePoisoned, StoreSevered
+from remus_ha.disk.errors import (
+    ImageStill,
+    StoreOrder,
+    StoreOutgrown,
+    StorePoisoned,
+    StoreSevered,
+)
 from remus_ha.disk.store import engine
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.image import Image
@@ -294,7 +300,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         try:
             self.store.write(0, b"w" * 512)
-        except (StoreOutgrown, StoreSevered) as e:
+        except (ImageStill, StoreOutgrown, StoreSevered) as e:
             self.error = str(e)
 
     def waits(self, seconds: float) -> bool:
@@ -345,6 +351,50 @@ def test_a_write_waits_for_as_long_as_epochs_are_applied(
         assert writer.waits(0.5)
         assert store.loss is None
     assert "DISK-171" in writer.outcome(), "now there is nothing but its own epoch"
+
+
+def test_an_image_that_hangs_severs_the_store_when_the_journal_is_full(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest's write would hang as long as the image's disk does. No octet is lost with it."""
+    monkeypatch.setattr(engine, "IMAGE_S", 0.3)
+    goes_on = threading.Event()
+    copy_from = Image.copy_from
+
+    def hang(*args: object) -> None:
+        assert goes_on.wait(60)
+        copy_from(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "copy_from", hang)
+    store = begin(bed, limit=64 << 10)
+    told: list[str] = []
+    store.lost = lambda: told.append(str(store.loss))
+    store.write(0, b"x" * (64 << 10))
+    end_epoch(bed, store, 1)
+    assert (
+        Writer(store).outcome().startswith("DISK-173: the journal of xvda, 65536 octets, is full")
+    )
+    assert len(told) == 1
+    goes_on.set()
+    assert store.finish() == 1
+    assert bed.octets()[: 64 << 10] == b"x" * (64 << 10)
+
+
+def test_an_image_that_is_slow_is_waited_for(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece takes less than the patience, all of them together far more."""
+    monkeypatch.setattr(engine, "IMAGE_S", 2.0)
+    copy_from = Image.copy_from
+
+    def slow(*args: object) -> None:
+        time.sleep(0.2)
+        copy_from(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "copy_from", slow)
+    store = begin(bed, limit=64 << 10)
+    for place in range(16):  # apart, so that they do not become one piece
+        store.write(place * 8192, b"x" * 4096)
+    end_epoch(bed, store, 1)
+    assert Writer(store).outcome() == ""
 
 
 def test_an_image_that_fails_poisons_the_store(bed: Bed) -> None:
