@@ -17,7 +17,7 @@ from remus_ha.disk.base import Mirrored
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu import names
 from remus_ha.disk.qemu.monitor import Monitor
-from remus_ha.disk.qemu.rest import Quiesce, rest
+from remus_ha.disk.qemu.rest import Quiesce, go_on, rest
 
 # What is being copied holds up the writes to it: little at a time.
 _BUFFER = 1 << 20
@@ -72,6 +72,7 @@ async def free(monitor: Monitor, vdevs: Sequence[str], log: Callable[[str], None
         where = {"type": "block-node", "node-name": names.target(vdev)}
         with contextlib.suppress(DiskError):  # no such connection, or it is cut already
             await monitor.do("yank", instances=[where], oob=True)
+    await go_on(monitor)
     try:
         await asyncio.wait_for(_end_jobs(monitor), _FREE_S)
     except (DiskError, TimeoutError) as e:

@@ -90,10 +90,14 @@ class Guest:
         found = [*self.nodes(), *(job["device"] for job in jobs)]
         return sorted(name for name in found if name.startswith("remus-"))
 
+    def signal(self, number: signal.Signals) -> None:
+        """To its QEMU."""
+        signal.pidfd_send_signal(self._process, number)
+
     def end(self) -> None:
         """Idempotent."""
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
         assert readable(self._process, DEADLINE_S)
 
 

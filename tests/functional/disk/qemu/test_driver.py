@@ -9,19 +9,24 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from remus_ha.disk import qemuimg, tls
 from remus_ha.disk.base import Mirrored, Stage, Stores
+from remus_ha.disk.qemu import rest
 from remus_ha.disk.qemu.driver import QemuDisks
 from remus_ha.disk.qemu.errors import (
     DiskWorkFailed,
     MirrorLost,
+    QemuRefused,
     QemuUnreachable,
     RelayDidNotStart,
 )
+from remus_ha.disk.qemu.rest import Quiesce
+from remus_ha.lab.qmp import Qmp
 from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
 from tests.functional.disk.store.test_nbd import Client
@@ -51,13 +56,15 @@ def driver(guest: Guest, backup: Backup) -> Iterator[QemuDisks]:
     made.close()
 
 
-def driver_of(guest: Guest, backup: Backup, key: Path | None = None) -> QemuDisks:
+def driver_of(
+    guest: Guest, backup: Backup, key: Path | None = None, quiesce: Quiesce | None = None
+) -> QemuDisks:
     """``key``: the directory of another one than the backup's."""
     return QemuDisks(
         domid=7,
         disks=[Mirrored("xvda", guest.node, SIZE, backup.port)],
         stores=Stores("127.0.0.1", key or backup.tls, 0),
-        quiesce=guest.quiesce,
+        quiesce=quiesce or guest.quiesce,
         close_there=lambda n: None,
         log=print,
         socket=guest.qmp,
@@ -76,6 +83,33 @@ def test_the_disk_is_copied_and_then_mirrored(
     # Until an epoch is closed everything goes straight into the image.
     assert backup.image.read_bytes() == guest.image.read_bytes()
     assert backup.image.read_bytes()[4096:4100] == b"\xab" * 4
+
+
+def test_a_qemu_that_does_not_come_to_rest_does_not_hold_the_guest(
+    guest: Guest, backup: Backup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest is paused for that; what QEMU was told by then must not stop its disks later."""
+    monkeypatch.setattr(rest, "REST_S", 0.5)
+    held_s: list[float] = []
+
+    @contextmanager
+    def quiesce() -> Iterator[None]:
+        guest.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            held_s.append(time.monotonic() - began)
+            guest.signal(signal.SIGCONT)
+
+    driver = driver_of(guest, backup, quiesce=quiesce)
+    driver.begin()
+    assert isinstance(reach(driver, Stage.FREE), QemuRefused)
+    driver.close()
+    assert held_s[0] < 10, "as long as QEMU may take over any command"
+    assert guest.leftovers() == []
+    with Qmp(guest.own) as monitor:
+        assert monitor.execute("query-status")["status"] == "running"
 
 
 def test_freeing_leaves_nothing(guest: Guest, driver: QemuDisks) -> None:
