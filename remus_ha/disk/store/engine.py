@@ -194,7 +194,8 @@ class EpochStore:
         """The error if it does not, how long it may take to get on, and how far it is."""
         if self.open_octets >= self._held:
             return StoreOutgrown, PATIENCE_S, self._open
-        if self._applying:
+        # Who waits is woken by the commit, and not once more when the applying begins.
+        if self._applying or self._appliable():
             return ImageStill, IMAGE_S, self._pieces
         return ImageStill, _FOR_EVER_S, -1  # an earlier epoch is to be committed, or dropped
 

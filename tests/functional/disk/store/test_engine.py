@@ -365,15 +365,25 @@ def test_an_image_that_hangs_severs_the_store_when_the_journal_is_full(
         assert goes_on.wait(60)
         copy_from(*args)  # type: ignore[arg-type]
 
+    late, next_to_apply = threading.Event(), EpochStore._next_to_apply
+
+    def look_late(self: EpochStore) -> int | None:
+        assert self.progress.applied < 0 or late.wait(60)
+        return next_to_apply(self)
+
     monkeypatch.setattr(Image, "copy_from", hang)
+    monkeypatch.setattr(EpochStore, "_next_to_apply", look_late)
     store = begin(bed, limit=64 << 10)
     told: list[str] = []
     store.lost = lambda: told.append(str(store.loss))
     store.write(0, b"x" * (64 << 10))
+    writer = Writer(store)
+    assert writer.waits(0.1), "nothing is committed yet"
     end_epoch(bed, store, 1)
-    assert (
-        Writer(store).outcome().startswith("DISK-173: the journal of xvda, 65536 octets, is full")
-    )
+    writer.join(0.1)  # it looks, and the applying has not begun
+    late.set()  # nobody tells a write that waits of that
+    error = "DISK-173: the journal of xvda, 65536 octets, is full"
+    assert writer.outcome().startswith(error)
     assert len(told) == 1
     goes_on.set()
     assert store.finish() == 1
