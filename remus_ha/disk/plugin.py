@@ -6,6 +6,7 @@ with ``say_ready`` or ``say_refusal`` how its start went.
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import socket
@@ -28,6 +29,7 @@ _SYSTEM = ("/usr/sbin", "/usr/bin")
 # Socket activation (sd_listen_fds(3)): the listening socket is descriptor 3 of this very process.
 # Not sh: dash knows no descriptor above 9.
 _EXEC = 'exec 3<&"$0" && LISTEN_FDS=1 LISTEN_PID=$$ exec nbdkit "$@"'
+_ABOVE_LISTENER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ def outlive_parent() -> None:
     They do so by the kernel's means, whether ``--exit-with-parent`` was asked for or not.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def above_listener(fd: int) -> int:
+    """A duplicate that a process may inherit beside its listening socket. Raises OSError."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_LISTENER)
 
 
 def _say(fd: int, told: dict[str, object]) -> None:

@@ -7,7 +7,6 @@ the lock next finds no qemu-nbd of a dead process at work on the image.
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import subprocess
@@ -16,13 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from remus_ha.disk import errors
+from remus_ha.disk import errors, plugin
 from remus_ha.disk.qemuimg import QCOW2
 
 _CHUNK = 1 << 24  # octets of one request; the protocol's usual bound is twice that
 _ZEROES = 1 << 30
 _END_S = 20.0
-_ABOVE_LISTENER = 4  # its listening socket becomes its descriptor 3
 # Socket activation (sd_listen_fds(3)), and the kernel's word that it dies with its parent.
 _EXEC = 'exec 3<&"$0" && LISTEN_FDS=1 LISTEN_PID=$$ exec setpriv --pdeathsig KILL -- qemu-nbd "$@"'
 
@@ -81,7 +79,7 @@ class QemuNbd:
                 return connection.detach()
 
     def _begin(self, listener: int, lock: int) -> subprocess.Popen[bytes]:
-        passed = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, _ABOVE_LISTENER)
+        passed = plugin.above_listener(lock)
         try:
             return subprocess.Popen(
                 ["bash", "-c", _EXEC, str(listener), *self._words],

@@ -24,7 +24,6 @@ from remus_ha.disk.tapdisk.fifo import MODE
 from remus_ha.disk.tapdisk.wire import SECTOR
 
 END_S = 60.0  # a last commit, or committed epochs on their way into the image
-_ABOVE_LISTENER = 4  # the daemon's listening socket becomes its descriptor 3
 _PLUGIN = plugin.Plugin(Path(__file__).with_name("daemon.py"), ServerRefused, ServerDidNotStart)
 # The protocol knows whole sectors. What a client asks for beyond 1 MiB comes in pieces, so no
 # single write is longer than what a connection may have queued.
@@ -66,7 +65,7 @@ def _lock(setup: Setup, files: Files) -> int:
         raise ServerDidNotStart(disk=setup.uri, detail=e, log=files.log) from e
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_LISTENER)
+        return plugin.above_listener(fd)
     except OSError as e:
         raise DaemonRuns(address=files.address) from e
     finally:
