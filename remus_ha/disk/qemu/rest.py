@@ -28,9 +28,8 @@ async def rest(monitor: Monitor, domid: int) -> None:
     await monitor.do("stop", deadline_s=REST_S)  # waits for all requests that QEMU knows of
     await monitor.do("cont", deadline_s=_left(end))
     last, same = None, 0
-    while (
-        left := _left(end)
-    ) > 0:  # each look is a round of QEMU's main loop: it takes new ones in
+    # Each look is a round of QEMU's main loop, which takes new ones in.
+    while (left := _left(end)) > 0:
         now = await _counts(monitor, left)
         same = same + 1 if now == last else 0
         last = now
