@@ -24,6 +24,11 @@ def directory(role: str, uuid: str) -> Path:
     return ROOT / role / uuid
 
 
+def restore_log(uuid: str) -> Path:
+    """What the restoring process of a guest's copy says."""
+    return LOGS / f"restore-{uuid}.log"
+
+
 def forget(role: str, uuid: str) -> None:
     """Remove everything of a session but its result."""
     for path in directory(role, uuid).iterdir():

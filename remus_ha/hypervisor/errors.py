@@ -131,6 +131,17 @@ class RestoreFailed(HypervisorError):
     remedy = "Look at the receiver's log on the backup and at 'xl dmesg' there."
 
 
+class RestoreOutstanding(HypervisorError):
+    """Said again and again, and never given up: the primary may be dead, and this the only copy."""
+
+    code = "XEN-023"
+    cause = "the failover waits for Xen: process {pid} has restored the copy for {seconds:.0f} s"
+    remedy = (
+        "Look at {log}, at 'xl list' and at 'xl dmesg'. A restore that is stuck can only be killed:"
+        " then the copy is lost, and the guest has to be started anew from its disks."
+    )
+
+
 class OtherDevices(HypervisorError):
     code = "XEN-021"
     cause = "'{name}' has devices that are neither replicated nor buffered: {devices}"

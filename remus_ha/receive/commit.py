@@ -1,10 +1,11 @@
 """The one place where an epoch becomes real on the backup (design §3, step 7).
 
-``commit(n)``: record ``committing n``, give the end-of-checkpoint record to the restoring process,
-commit n on every disk, record ``committed n``. The two numbers are 16 octets in a file of /run: a
-new receiver finds there what the dead one had done. What it could not find there is whether the
-restore had got its record; so that lies in a pipe of its own beforehand, the seal, and the kernel
-moves it from there into the restore's pipe in one step. An empty seal is an epoch that is real.
+``commit(n)``: record ``committing n``, give the records that end the epoch to the restoring
+process, commit n on every disk, record ``committed n``. The two numbers are 16 octets in a file of
+/run: a new receiver finds there what the dead one had done. What it could not find there is whether
+the restore had got its records; so those lie in a pipe of their own beforehand, the seal, and the
+kernel moves them from there into the restore's pipe in one step. An empty seal is an epoch that is
+real.
 """
 
 import fcntl
@@ -13,7 +14,7 @@ import struct
 import termios
 from pathlib import Path
 
-from remus_ha.stream.xenstream import CHECKPOINT_END
+from remus_ha.stream.xenstream import EPOCH_END
 
 _RECORD = struct.Struct("<qq")
 NOTHING = -1
@@ -47,20 +48,20 @@ class CommitJournal:
 
 
 class Seal:
-    """A pipe with one end-of-checkpoint record, or nothing. Its ends outlive the receiver."""
+    """A pipe with one epoch's end, or nothing. Its two ends outlive the receiver."""
 
     def __init__(self, read_end: int, write_end: int) -> None:
         self._read, self._write = read_end, write_end
 
     def is_set(self) -> bool:
-        """Whether the record lies here still."""
+        """Whether it lies here still."""
         answer: bytes = fcntl.ioctl(self._read, termios.FIONREAD, bytes(4))
         return bool(int.from_bytes(answer, "little"))
 
     def set(self) -> None:
         """Idempotent."""
         if not self.is_set():
-            os.write(self._write, CHECKPOINT_END)
+            os.write(self._write, EPOCH_END)
 
     def move(self, restore_fd: int) -> bool:
         """Into the restore's pipe, whole or not at all; False when that is full now.
@@ -68,7 +69,7 @@ class Seal:
         Raises BrokenPipeError.
         """
         try:
-            os.splice(self._read, restore_fd, len(CHECKPOINT_END), flags=os.SPLICE_F_NONBLOCK)
+            os.splice(self._read, restore_fd, len(EPOCH_END), flags=os.SPLICE_F_NONBLOCK)
         except BlockingIOError:
             return False
         return True
@@ -106,7 +107,7 @@ class Committer:
     def settle(self) -> None:
         """Decide on an epoch whose commit was begun and not finished.
 
-        With its record delivered it is real: its disks have to follow. Otherwise it never was.
+        With its end delivered it is real: its disks have to follow. Otherwise it never was.
         """
         journal = self._journal
         if journal.committing == journal.committed or self._seal is None:

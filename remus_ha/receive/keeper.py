@@ -24,7 +24,7 @@ def start_restore(uuid: str) -> tuple[int, tuple[int, int, int]]:
     grow_pipe(write_end, PIPE_WANTED)
     os.set_blocking(write_end, False)
     rundir.LOGS.mkdir(parents=True, exist_ok=True)
-    process = restore.start(read_end, rundir.LOGS / f"restore-{uuid}.log")
+    process = restore.start(read_end, rundir.restore_log(uuid))
     os.close(read_end)
     return process.pid, (write_end, *os.pipe2(os.O_CLOEXEC))
 

@@ -1,7 +1,7 @@
 """The backup's per-guest process: epochs in, commit, and the decision to become the guest.
 
 One thread, one loop. Octets of the stream go from the socket into the restore's pipe by splice;
-an epoch's mark stops them exactly at its end, where the commit puts its record.
+an epoch's mark stops them exactly at its end, which only the commit puts there.
 """
 
 import json
@@ -59,7 +59,7 @@ from remus_ha.stream.frames import (
     Welcome,
 )
 from remus_ha.stream.mover import Inflow, Wait
-from remus_ha.stream.xenstream import preamble
+from remus_ha.stream.xenstream import LIBXC_CHECKPOINT, preamble
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.base import WitnessDriver
 from remus_ha.witness.none import is_none
@@ -105,7 +105,7 @@ class Backup:
             gone=self._on_store_gone,
             failed=self._on_store_failed,
             hashed=self._on_hashed,
-            waiting=lambda late: self.journal(f"{late}. {late.advice}"),
+            waiting=self._warn,
         )
         self._stores = Stores(
             self._loop,
@@ -122,6 +122,7 @@ class Backup:
             name=self._request.guest_name,
             restore_pid=restore_pid,
             ended=self._on_restore_end,
+            slow=self._warn,
         )
         self._vifs = GuestVifs(
             self._request.config, self._request.guest_uuid, self._request.session
@@ -315,6 +316,9 @@ class Backup:
             self.journal(f"in doubt: {reason}")
         self._decider.feed(Event.DOUBT)
 
+    def _warn(self, late: RemusError) -> None:
+        self.journal(f"{late}. {late.advice}")
+
     def _on_link(self, _events: int) -> None:
         """Only end of file comes this way."""
         self._loop.forget(self._link.fileno())
@@ -387,6 +391,8 @@ class Backup:
         before = inflow.moved
         try:
             wait = inflow.pump(BUDGET)
+            if wait is Wait.LIMIT and inflow.tail != LIBXC_CHECKPOINT:
+                raise ProtocolError(detail="an epoch without its CHECKPOINT record")
         except RemusError as e:
             self._forget_data()
             self._doubt(str(e))
@@ -426,14 +432,9 @@ class Backup:
         self._on_data(0)
 
     def _try_commit(self, _events: int) -> None:
-        """All octets of the marked epoch are in the restore's pipe: make it real."""
+        """All of the marked epoch but its end is in the restore's pipe: make it real."""
         mark, inflow = self._mark, self._inflow
-        if (
-            mark is None
-            or inflow is None
-            or self._restore_fd is None
-            or inflow.moved != mark.offset
-        ):
+        if mark is None or inflow is None or self._restore_fd is None or inflow.tail is None:
             return
         if self._decider.state not in backup.RECEIVES or not self._stores.prepared(mark.n):
             return
@@ -587,6 +588,7 @@ class Backup:
             self._loop.forget(self._restore_fd)
             os.close(self._restore_fd)
             self._restore_fd = None
+        self._replica.watch()
 
     def _open_output(self) -> None:
         domid = self._replica.domid()

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from remus_ha import rundir
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.xen.domain import XenDomain, xl
@@ -13,11 +15,15 @@ from remus_ha.loop import Loop
 from remus_ha.waiting import readable
 
 _END_S = 10.0
+_SLOW_S = 30.0
 T = TypeVar("T")
 
 
 class Replica:
-    """``ended`` is called once when the restoring process has ended."""
+    """``ended`` is called once when the restoring process has ended.
+
+    ``slow`` is called again and again while a restore that was let go takes unusually long.
+    """
 
     def __init__(
         self,
@@ -28,9 +34,10 @@ class Replica:
         name: str,
         restore_pid: int,
         ended: Callable[[], None],
+        slow: Callable[[errors.RestoreOutstanding], None],
     ) -> None:
         self._loop, self._xen, self._uuid, self._name = loop, xen, uuid, name
-        self._pid, self._ended = restore_pid, ended
+        self._pid, self._ended, self._slow = restore_pid, ended, slow
         self._pidfd = -1
         if restore_pid <= 0:
             return
@@ -43,6 +50,18 @@ class Replica:
     def restoring(self) -> bool:
         """Whether the restoring process lives."""
         return self._pidfd >= 0 and not readable(self._pidfd, 0)
+
+    def watch(self) -> None:
+        """The restoring process has been let go: it should end soon."""
+        began = time.monotonic()
+
+        def look() -> None:
+            if self.restoring():
+                seconds = time.monotonic() - began
+                log = rundir.restore_log(self._uuid)
+                self._slow(errors.RestoreOutstanding(pid=self._pid, seconds=seconds, log=log))
+
+        self._loop.every(_SLOW_S, look)
 
     def _on_end(self, _events: int) -> None:
         self._loop.forget(self._pidfd)

@@ -18,6 +18,8 @@ from pathlib import Path
 from remus_ha.stream.errors import PeerClosed, ReaderGone, StreamOverrun
 
 CHUNK = 1 << 20
+#: Octets of the record that ends an epoch.
+TAIL = 8
 PIPE_MAX = Path("/proc/sys/fs/pipe-max-size")
 #: The kernel keeps a pipe's page table in one piece, at most 4 MiB of it, 40 octets to a page.
 PIPE_LIMIT = 256 << 20
@@ -79,14 +81,19 @@ class Mover:
 class Inflow:
     """Backup: the memory stream, from the socket into the restore's pipe.
 
-    Never moves an octet past ``limit``, so that the receiver can put a record of its own exactly
+    Never takes an octet past ``limit``, so that the receiver can put a record of its own exactly
     between two epochs. ``limit`` None: no limit, for as long as no epoch's end is known.
+
+    Holds back the last ``TAIL`` octets of what has come, wherever the limit is: the pipe, which
+    must not block, never gets an epoch's last record. At the limit that is ``tail``, else None.
     """
 
     def __init__(self, sock: socket.socket, pipe_w: int, limit: int | None = None) -> None:
-        self._sock = sock.fileno()
+        self._sock = sock
         self._pipe = pipe_w
-        self.moved = 0
+        self.moved = 0  # with those that are held back
+        self.tail: bytes | None = None
+        self._held = b""
         self._limit = limit
 
     @property
@@ -95,37 +102,75 @@ class Inflow:
 
     @limit.setter
     def limit(self, offset: int | None) -> None:
-        """Raises StreamOverrun when more than ``offset`` octets have gone through already."""
+        """Raises StreamOverrun when more than ``offset`` octets have come through already."""
         if offset is not None and offset < self.moved:
             raise StreamOverrun(offset=self.moved, limit=offset)
         self._limit = offset
+        self.tail = None
 
     def pump(self, budget_bytes: int) -> Wait:
         """Move what both sides and the limit allow.
 
-        LIMIT takes precedence over END. Raises PeerClosed when the connection broke, ReaderGone
-        when nobody has the pipe open for reading.
+        LIMIT takes precedence over END and BUDGET. Raises PeerClosed when the connection broke,
+        ReaderGone when nobody has the pipe open for reading.
         """
-        while budget_bytes > 0:
-            allowed = self._allowed(min(budget_bytes, CHUNK))
-            if allowed == 0:
+        while True:
+            if not self._give(len(self._held) - TAIL):
+                return Wait.SINK
+            if self.moved == self._limit:
+                if self.tail is None:
+                    self.tail, self._held = self._held, b""
                 return Wait.LIMIT
-            try:
-                count = os.splice(self._sock, self._pipe, allowed, flags=_FLAGS)
-            except BlockingIOError:
-                return Wait.SINK if readable(self._sock) else Wait.SOURCE
-            except BrokenPipeError as e:
-                raise ReaderGone from e
-            except OSError as e:
-                raise PeerClosed(detail=e.strerror) from e
-            if count == 0:
-                return Wait.END
+            if budget_bytes <= 0:
+                return Wait.BUDGET
+            allowed = min(budget_bytes, CHUNK)
+            if self._limit is not None:
+                allowed = min(allowed, self._limit - self.moved)
+            bulk = min(readable(self._sock.fileno()), allowed) - TAIL
+            if bulk > 0:
+                count = self._splice(bulk) if self._give(len(self._held)) else 0
+                if count == 0:
+                    return Wait.SINK
+            else:
+                got = self._take(min(TAIL, allowed))
+                if not got:
+                    return Wait.SOURCE if got is None else Wait.END
+                self._held += got
+                count = len(got)
             self.moved += count
             budget_bytes -= count
-        return Wait.LIMIT if self._allowed(1) == 0 else Wait.BUDGET
 
-    def _allowed(self, wanted: int) -> int:
-        return wanted if self._limit is None else min(wanted, self._limit - self.moved)
+    def _give(self, count: int) -> bool:
+        """Into the pipe with the first of those held back; False: it is full."""
+        if count > 0:
+            try:
+                os.write(self._pipe, self._held[:count])  # so few go at once or not at all
+            except BlockingIOError:
+                return False
+            except BrokenPipeError as e:
+                raise ReaderGone from e
+            self._held = self._held[count:]
+        return True
+
+    def _splice(self, count: int) -> int:
+        """How many octets of so many that are there have gone; 0: the pipe is full."""
+        try:
+            return os.splice(self._sock.fileno(), self._pipe, count, flags=_FLAGS)
+        except BlockingIOError:
+            return 0
+        except BrokenPipeError as e:
+            raise ReaderGone from e
+        except OSError as e:
+            raise PeerClosed(detail=e.strerror) from e
+
+    def _take(self, most: int) -> bytes | None:
+        """What is there; None: nothing yet; empty: the end."""
+        try:
+            return self._sock.recv(most)
+        except BlockingIOError:
+            return None
+        except OSError as e:
+            raise PeerClosed(detail=e.strerror) from e
 
 
 def readable(fd: int) -> int:

@@ -2,7 +2,7 @@
 
 Source of the format: docs/specs/libxl-migration-stream.pandoc and tools/xl/xl_migrate.c of Xen
 4.14 to 4.22. The restoring process is fed ``preamble()``, then what ``libxl-save-helper`` writes
-on the primary, with ``CHECKPOINT_END`` after each epoch's libxc CHECKPOINT record. Preamble and
+on the primary, with ``CHECKPOINT_END`` after each epoch's ``LIBXC_CHECKPOINT``. Preamble and
 ``CHECKPOINT_END`` are the backup's own; neither travels from primary to backup.
 """
 
@@ -44,8 +44,13 @@ def record(kind: int, body: bytes = b"") -> bytes:
     return RECORD.pack(kind, len(body)) + body + bytes(-len(body) % 8)
 
 
+#: libxc's end of an epoch: from here on libxl reads, until its own.
+LIBXC_CHECKPOINT = record(0x0E)
 #: The record that makes an epoch real on the backup: the commit point of the restoring process.
 CHECKPOINT_END = record(LIBXL_CHECKPOINT_END)
+#: Both, as the restoring process has to get them: at an end of file in libxc's part it goes on from
+#: the epoch before; between the two records libxl takes that for an empty record, for ever.
+EPOCH_END = LIBXC_CHECKPOINT + CHECKPOINT_END
 LIBXC_CONTEXT = record(LIBXL_LIBXC_CONTEXT)
 #: End of either layer in a plain migration; a protected guest's stream never contains it.
 END = record(LIBXL_END)

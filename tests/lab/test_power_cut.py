@@ -1,13 +1,20 @@
 """A host loses its power: the guest's survives it, on the other host or where it is."""
 
+import re
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from remus_ha.lab.plan import Link
 from tests.lab.support.clients import Clients
 from tests.lab.support.protection import Protection
 from tests.lab.support.stage import Guest, Stage
 from tests.lab.support.wire import Wire
+
+MARKLESS_S = 1.0  # an epoch's octets take a small part of it
 
 
 def _macs(guest: Guest) -> list[str]:
@@ -37,6 +44,46 @@ def test_the_primary_loses_its_power(stage: Stage) -> None:
             assert wire.announced(mac, p.backup, since_s=cut_s) >= 3
         shown = p.status(p.backup)
         assert (shown["role"], shown["state"]) == ("backup", "failed_over")
+
+
+@contextmanager
+def _markless(stage: Stage, p: Protection) -> Iterator[None]:
+    """Inside, the backup gets the memory stream and not what is said on the control channel."""
+    backup = stage.host(p.backup)
+    own = backup.plan.address(Link.REPL)
+    told = backup.shell.text(f"ss -HOtni state established '( not sport = :22 )' src {own}")
+    ports = {
+        int(octets): int(port)
+        for port, octets in re.findall(rf"{own}:(\d+) .*bytes_received:(\d+)", told)
+    }
+    assert len(ports) == 2, told
+    rule = f"INPUT -p tcp --dport {ports[min(ports)]} -j DROP"
+    backup.shell.run(f"iptables -I {rule}")
+    yield
+    backup.shell.run(f"iptables -D {rule}")
+
+
+@pytest.mark.gate
+def test_the_power_goes_when_an_epoch_has_come_and_its_mark_has_not(stage: Stage) -> None:
+    """The restoring process has most of an epoch that never was: it goes on from the one before."""
+    guest = stage.guest()
+    with (
+        Wire(stage.lab) as wire,
+        Protection(stage, guest, detect_ms=6000) as p,
+        Clients(stage.lab, guest.plan) as c,
+    ):
+        c.wait_answers()
+        p.wait_checkpoints(5)
+        with _markless(stage, p):
+            threading.Event().wait(MARKLESS_S)  # the accident itself lasts this long
+            told = p.progress()
+            assert told["epoch"] == told["acked"] + 1, told
+            stage.lab.cut(p.primary)
+        p.wait_failed_over()
+        c.wait_answers()
+        c.finish()
+        for mac in _macs(guest):
+            assert wire.emitters(mac) == [p.primary, p.backup]
 
 
 @pytest.mark.gate

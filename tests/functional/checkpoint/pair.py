@@ -52,7 +52,7 @@ from remus_ha.witness.base import WitnessDriver
 from remus_ha.witness.none import NoWitness, is_none
 from tests.functional.checkpoint.guest import Buffer, Guest, Silence, Store, StoreWitness, Story
 from tests.functional.checkpoint.wire import Wire
-from tests.functional.hypervisor.fake_helper import install
+from tests.functional.hypervisor.fake_helper import install, numbered
 from tests.unit.hypervisor.xen.listing import UUID, pvh
 
 NAME = "web1"
@@ -457,7 +457,7 @@ class Pair:
         """What the restoring process has to have got by the commit of that many epochs."""
         octets = preamble(self._config_json()) + b"live" * 100
         for n in range(epochs):
-            octets += bytes([n % 251]) * SIZE + CHECKPOINT_END
+            octets += numbered(n, SIZE) + CHECKPOINT_END
         return octets
 
     def _config_json(self) -> bytes:

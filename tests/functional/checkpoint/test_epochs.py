@@ -18,7 +18,7 @@ from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.killpoint import KillPoint
 from remus_ha.loop import Loop
 from tests.functional.checkpoint.guest import Buffer, Guest, Story
-from tests.functional.hypervisor.fake_helper import install
+from tests.functional.hypervisor.fake_helper import install, numbered
 
 SIZE = 10_000
 ENOUGH = "enough"
@@ -212,7 +212,7 @@ def test_the_marks_are_the_exact_ends_of_the_epochs(bench: Bench) -> None:
     for n, offset in bench.marks:
         assert offset == len(live) + (n + 1) * SIZE
         octets = bench.reader.await_octets(offset)
-        assert octets[offset - SIZE : offset] == bytes([n]) * SIZE
+        assert octets[offset - SIZE : offset] == numbered(n, SIZE)
     assert bench.reader.octets.startswith(live)
 
 

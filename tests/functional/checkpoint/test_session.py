@@ -508,7 +508,7 @@ def test_a_copy_that_cannot_live_never_wins(pair: Pair) -> None:
 def test_only_whole_epochs_reach_the_copy(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The link goes in the middle of an epoch: what the copy is made of ends with our record."""
     monkeypatch.setattr(process, "_COPY_S", 2.0)
-    pair.scenario = "for n in range(4): helper.epoch(b'x' * 5000)\n"
+    pair.scenario = "for n in range(4): helper.epoch(b'x' * 5000 + LIBXC_CHECKPOINT)\n"
     pair.scenario += "helper.ask(SUSPEND); helper.write(b'y' * 900_000); helper.ask(POSTCOPY)\n"
     pair.scenario += "helper.stand_still()"
     pair.start()

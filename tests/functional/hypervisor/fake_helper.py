@@ -13,6 +13,8 @@ import textwrap
 import time
 from pathlib import Path
 
+from remus_ha.stream.xenstream import LIBXC_CHECKPOINT
+
 ROOT = Path(__file__).parents[3]
 
 LOG, PROGRESS, SUSPEND, POSTCOPY, CHECKPOINT, LOGDIRTY, COMPLETE = 1, 2, 3, 4, 5, 7, 10
@@ -25,6 +27,11 @@ from tests.functional.hypervisor.fake_helper import *
 helper = FakeHelper(sys.argv, {notes!r})
 {scenario}
 """
+
+
+def numbered(n: int, size: int) -> bytes:
+    """An epoch of ``size`` octets: its number again and again, then the record that ends it."""
+    return bytes([n % 251]) * (size - len(LIBXC_CHECKPOINT)) + LIBXC_CHECKPOINT
 
 
 def install(directory: Path, scenario: str) -> str:
@@ -144,8 +151,8 @@ class FakeHelper:
         signal.pause()
 
     def remus(self, live: bytes, size: int) -> None:
-        """Epochs for ever: ``live`` before the first one, then ``size`` octets of its number."""
+        """Epochs for ever: ``live`` before the first one, then ``numbered`` ones."""
         self.write(live)
         n = 0
-        while self.epoch(bytes([n % 251]) * size):
+        while self.epoch(numbered(n, size)):
             n += 1

@@ -12,7 +12,7 @@ from remus_ha.hypervisor.errors import SaveFailed
 from remus_ha.hypervisor.xen import helper as module
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.waiting import readable
-from tests.functional.hypervisor.fake_helper import install, notes
+from tests.functional.hypervisor.fake_helper import install, notes, numbered
 
 DEADLINE_S = 20.0
 DEAF = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -137,7 +137,7 @@ def test_the_stream_is_what_the_copier_wrote(bench: Bench) -> None:
             assert os.read(bench.stream_r, 4096) == b"live" * 10
         helper.reply(1)
         assert await_asks(helper) == [Ask.POSTCOPY]
-        assert os.read(bench.stream_r, 4096) == bytes([n]) * 1000
+        assert os.read(bench.stream_r, 4096) == numbered(n, 1000)
         helper.reply(1)
         assert await_asks(helper) == [Ask.CHECKPOINT]
         helper.reply(1)

@@ -13,6 +13,7 @@ import pytest
 from remus_ha.core import backup as backup_table
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.exceptions import RemusError
+from remus_ha.receive import replica
 from remus_ha.receive.request import Reply
 from remus_ha.stream.control import ControlChannel, connect_control
 from remus_ha.stream.credentials import client_context, create, decode_certificate
@@ -32,8 +33,9 @@ from remus_ha.stream.frames import (
     StopReason,
     Welcome,
 )
-from remus_ha.stream.xenstream import CHECKPOINT_END
+from remus_ha.stream.xenstream import CHECKPOINT_END, EPOCH_END, LIBXC_CHECKPOINT
 from tests.functional.checkpoint.pair import NAME, UUID, Pair
+from tests.functional.hypervisor.fake_helper import numbered
 from tests.functional.stream.peers import receive as frames_of
 
 B = backup_table.State
@@ -101,7 +103,7 @@ class Player:
 
     def epochs(self, count: int) -> None:
         for n in range(count):
-            self.write(bytes([n]) * 1000)
+            self.write(numbered(n, 1000))
             self.mark(n)
             assert self.acked() == n
 
@@ -148,19 +150,20 @@ def test_an_epoch_is_acknowledged_when_all_of_it_is_with_the_restoring_process(
     player: Player,
 ) -> None:
     player.begin()
-    player.write(b"x" * 1000)
+    epoch = b"x" * 1992 + LIBXC_CHECKPOINT
+    player.write(epoch[:1000])
     player.mark(0, offset=2000)
     assert player.is_silent(), "the mark is there, half of the octets is not"
-    player.write(b"y" * 999)
+    player.write(epoch[1000:-1])
     assert player.is_silent()
-    player.write(b"z")
+    player.write(epoch[-1:])
     assert player.acked() == 0
-    player.pair.wait(lambda: player.pair.restore.path.read_bytes().endswith(b"yz" + CHECKPOINT_END))
+    player.pair.wait(lambda: player.pair.restore.path.read_bytes().endswith(epoch + CHECKPOINT_END))
 
 
 def test_octets_that_come_before_their_mark_are_not_acknowledged(player: Player) -> None:
     player.begin()
-    player.write(b"x" * 5000)
+    player.write(numbered(0, 5000))
     assert player.is_silent()
     player.mark(0)
     assert player.acked() == 0
@@ -170,10 +173,44 @@ def test_nothing_passes_an_epochs_end_before_it_is_committed(player: Player) -> 
     """What belongs to the next epoch comes after our record, whenever it arrived."""
     player.begin()
     player.mark(0, offset=1000)
-    player.write(b"x" * 1000 + b"next" * 100)
+    player.write(numbered(0, 1000) + b"next" * 100)
     assert player.acked() == 0
-    tail = b"x" * 1000 + CHECKPOINT_END + b"next" * 100
+    tail = numbered(0, 1000) + CHECKPOINT_END + b"next" * 98  # two wait for what follows
     player.pair.wait(lambda: player.pair.restore.path.read_bytes().endswith(tail))
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["lives", "ends"])
+def test_the_end_of_an_epoch_that_is_not_real_is_withheld(
+    pair: Pair, player: Player, ends: bool
+) -> None:
+    """The restoring process would wait between libxc's record and libxl's; an end is fatal there.
+
+    All of the epoch has come, only its mark has not.
+    """
+    player.begin()
+    player.epochs(1)
+    before = numbered(0, 1000) + CHECKPOINT_END
+    player.write(numbered(1, 1000))
+    got = before + numbered(1, 1000)[: -len(LIBXC_CHECKPOINT)]
+    player.pair.wait(lambda: player.pair.restore.path.read_bytes().endswith(got))
+    if not ends:
+        player.mark(1)
+        assert player.acked() == 1
+        pair.wait(lambda: pair.restore.path.read_bytes().endswith(got + EPOCH_END))
+        return
+    pair_up(pair)
+    player.close()
+    assert pair.backup.join() is B.ALIVE
+    assert pair.restore.path.read_bytes().endswith(got)
+
+
+def test_an_epoch_without_its_last_record_ends_the_session(player: Player) -> None:
+    player.begin()
+    player.write(b"x" * 1000)
+    player.mark(0)
+    assert player.pair.backup.join() is B.STOPPED
+    texts = [event["text"] for event in player.pair.backup_process.journal.after(0)]
+    assert any("without its CHECKPOINT record" in text for text in texts)
 
 
 def test_a_restoring_process_that_does_not_read_delays_the_acknowledgement(player: Player) -> None:
@@ -181,7 +218,7 @@ def test_a_restoring_process_that_does_not_read_delays_the_acknowledgement(playe
     os.killpg(player.pair.restore.process.pid, signal.SIGSTOP)
     size = 48 << 20  # a slot of a pipe takes more than a page from a socket
     player.mark(0, offset=size)
-    sender = threading.Thread(target=player.write, args=(bytes(size),))
+    sender = threading.Thread(target=player.write, args=(numbered(0, size),))
     sender.start()
     assert player.is_silent()
     os.killpg(player.pair.restore.process.pid, signal.SIGCONT)
@@ -352,8 +389,24 @@ def test_it_promotes_restore_first_then_swap_then_opens(pair: Pair, player: Play
     assert restored[1] is True, "swapped when the copy can live"
     texts = [event["text"] for event in pair.backup_process.journal.after(0)]
     assert "output is open" in texts[-2]
-    assert pair.restore.path.read_bytes().endswith(b"\2" * 1000 + CHECKPOINT_END)
+    assert pair.restore.path.read_bytes().endswith(numbered(2, 1000) + CHECKPOINT_END)
     assert b"L" in pair.backup.said(), "the keeper was told to let go"
+
+
+def test_a_slow_restore_is_said_again_and_again(
+    pair: Pair, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "_SLOW_S", 0.1)  # the one here takes half a second
+    player.begin()
+    player.epochs(1)
+    pair_up(pair)
+    player.close()
+    assert pair.backup.join() is B.ALIVE
+    texts = [event["text"] for event in pair.backup_process.journal.after(0)]
+    warnings = [text for text in texts if "XEN-023" in text]
+    assert len(warnings) > 1
+    assert f"process {pair.restore.process.pid} has restored the copy for" in warnings[0]
+    assert f"restore-{UUID}.log" in warnings[0]
 
 
 def test_an_open_epoch_is_dropped(pair: Pair, player: Player) -> None:

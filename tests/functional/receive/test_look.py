@@ -8,6 +8,7 @@ from remus_ha.core.register import Kind, Register
 from remus_ha.disk.digests import digests
 from remus_ha.stream.frames import CloseDisks, DiskHashed, DisksClosed, HashDisk
 from tests.functional.checkpoint.pair import Pair
+from tests.functional.hypervisor.fake_helper import numbered
 from tests.functional.receive.test_backup import HELLO, SESSION, A, Player
 from tests.functional.stream.peers import receive as frames_of
 
@@ -45,7 +46,7 @@ def test_a_look_right_behind_the_end_of_an_epoch(player: Player) -> None:
     (found,), closed = answers(player, 2)
     assert closed == [DisksClosed(SESSION, 0)]
     assert found == DiskHashed(SESSION, 0, "xvda", digests(bytes(SIZE), SIZE), "")
-    player.write(b"x")
+    player.write(numbered(0, 100))
     player.mark(0)
     assert player.acked() == 0
 
@@ -70,6 +71,6 @@ def test_a_look_that_cannot_be_has_no_digests_and_ends_nothing(
     (refused,), _ = answers(player, 2)
     assert (refused.n, refused.vdev, refused.digests) == (look.n, look.vdev, ())
     assert refused.problem
-    player.write(b"x")
+    player.write(numbered(0, 100))
     player.mark(0)
     assert player.acked() == 0

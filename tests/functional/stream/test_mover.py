@@ -18,7 +18,16 @@ from dataclasses import dataclass
 import pytest
 
 from remus_ha.stream.errors import PeerClosed, ReaderGone, StreamOverrun
-from remus_ha.stream.mover import PIPE_LIMIT, PIPE_MAX, Inflow, Mover, Wait, grow_pipe, readable
+from remus_ha.stream.mover import (
+    PIPE_LIMIT,
+    PIPE_MAX,
+    TAIL,
+    Inflow,
+    Mover,
+    Wait,
+    grow_pipe,
+    readable,
+)
 from remus_ha.stream.tcp import tune
 
 from .peers import DEADLINE_S, Background
@@ -64,6 +73,7 @@ def connected() -> tuple[socket.socket, socket.socket]:
 def path() -> Iterator[Path]:
     pipe_in, source = os.pipe()
     sink, pipe_out = os.pipe()
+    os.set_blocking(pipe_out, False)
     near, far = connected()
     made = Path(
         pipe_in, pipe_out, near, far, Mover(pipe_in, near), Inflow(far, pipe_out), source, sink
@@ -116,7 +126,7 @@ def drive_inflow(path: Path) -> Wait:
 
 
 def everything(path: Path, content: bytes, read_piece: int = MIB) -> bytes:
-    """Run the whole path; what came out at the restore's end."""
+    """Run the whole path; what came out at the restore's end: all but the tail."""
     writing = Background(lambda: write_all(path, content))
     moving = Background(lambda: drive_mover(path))
     reading = Background(lambda: read_all(path, read_piece))
@@ -133,7 +143,7 @@ class TestContent:
     def test_whole_stream(self, path: Path) -> None:
         grow_pipe(path.pipe_in, MIB)
         got = everything(path, CONTENT)
-        assert hashlib.sha256(got).digest() == hashlib.sha256(CONTENT).digest()
+        assert hashlib.sha256(got).digest() == hashlib.sha256(CONTENT[:-TAIL]).digest()
         assert path.mover.moved == path.inflow.moved == len(CONTENT)
 
     def test_slow_reader(self, path: Path) -> None:
@@ -142,7 +152,7 @@ class TestContent:
         path.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         fcntl.fcntl(path.pipe_out, fcntl.F_SETPIPE_SZ, 4096)
         content = CONTENT[:60_000]
-        assert everything(path, content, read_piece=501) == content
+        assert everything(path, content, read_piece=501) == content[:-TAIL]
 
     def test_octets_do_not_enter_the_interpreter(self, path: Path) -> None:
         os.set_blocking(path.source, False)
@@ -177,12 +187,13 @@ class TestOffsets:
 
     def test_own_record_goes_exactly_between_two_epochs(self, path: Path) -> None:
         grow_pipe(path.pipe_out, 8 * MIB)
-        first, record = 2 * MIB + 4321, b"\4\0\0\0\0\0\0\0"
+        first, record = 2 * MIB + 4321, b"another's record"
         path.inflow.limit = first
         writing = Background(lambda: write_all(path, CONTENT))
         moving = Background(lambda: drive_mover(path))
         assert drive_inflow(path) is Wait.LIMIT
-        assert path.inflow.moved == readable(path.sink) == first
+        assert path.inflow.moved == readable(path.sink) + TAIL == first
+        assert path.inflow.tail == CONTENT[first - TAIL : first]
         assert path.inflow.pump(MIB) is Wait.LIMIT
         os.write(path.pipe_out, record)
         path.inflow.limit = None
@@ -190,20 +201,21 @@ class TestOffsets:
         path.close("pipe_out")
         writing.result()
         moving.result()
-        assert read_all(path) == CONTENT[:first] + record + CONTENT[first:]
+        assert read_all(path) == CONTENT[: first - TAIL] + record + CONTENT[first:-TAIL]
 
-    @pytest.mark.parametrize("limit", [0, 1, 4095, 4096, 65536, 65537, 70_000])
+    @pytest.mark.parametrize("limit", [9, 10, 4095, 4096, 65536, 65537, 70_000])
     def test_stops_at(self, path: Path, limit: int) -> None:
         grow_pipe(path.pipe_out, MIB)
         path.near.sendall(CONTENT[:70_000])
         path.inflow.limit = limit
         assert drive_inflow(path) is Wait.LIMIT
-        assert path.inflow.moved == readable(path.sink) == limit
+        assert path.inflow.moved == readable(path.sink) + TAIL == limit
+        assert path.inflow.tail == CONTENT[limit - TAIL : limit]
 
     def test_many_epochs(self, path: Path) -> None:
         grow_pipe(path.pipe_in, MIB)
         grow_pipe(path.pipe_out, MIB)
-        sizes, total, got = [0, 8, 100_000, 1, 4096, 333_333], 0, b""
+        sizes, total, got = [9, 100_000, 16, 4096, 333_333], 0, b""
         for size in sizes:
             os.write(path.source, CONTENT[total : total + size])
             total += size
@@ -212,7 +224,7 @@ class TestOffsets:
             while path.inflow.pump(MIB) is not Wait.LIMIT:
                 path.mover.pump(MIB)
             assert path.mover.backlog() == 0
-            got += os.read(path.sink, size) if size else b""
+            got += os.read(path.sink, size) + path.inflow.tail
         assert got == CONTENT[:total]
 
     def test_offset_counts_what_is_still_in_the_pipe(self, path: Path) -> None:
@@ -273,13 +285,45 @@ class TestWaits:
         assert 0 < path.inflow.moved == readable(path.sink) < sent
 
     def test_end(self, path: Path) -> None:
-        os.write(path.source, b"last")
+        os.write(path.source, b"last and the tail")
         path.close("source")
         assert path.mover.pump(MIB) is Wait.END
-        assert path.mover.moved == 4
+        assert path.mover.moved == 17
         path.close("near")
         assert drive_inflow(path) is Wait.END
-        assert os.read(path.sink, 9) == b"last"
+        assert os.read(path.sink, 17) == b"last and "
+
+    @pytest.mark.parametrize("octets", [1, 7, 8])
+    def test_what_is_held_back_wakes_nobody(self, path: Path, octets: int) -> None:
+        """And what follows it does."""
+        path.near.sendall(CONTENT[:octets])
+        wait((path.far.fileno(), select.POLLIN))
+        assert path.inflow.pump(MIB) is Wait.SOURCE
+        assert (readable(path.far.fileno()), readable(path.sink)) == (0, 0)
+        path.near.sendall(CONTENT[octets : octets + 3])
+        wait((path.far.fileno(), select.POLLIN))
+        assert path.inflow.pump(MIB) is Wait.SOURCE
+        assert readable(path.sink) == max(0, octets + 3 - TAIL)
+        path.inflow.limit = octets + 3
+        assert path.inflow.pump(MIB) is Wait.LIMIT
+        assert path.inflow.tail == CONTENT[: octets + 3][-TAIL:]
+
+    def test_what_is_held_back_waits_for_a_full_pipe_too(self, path: Path) -> None:
+        """Until then the limit is not reached, although all octets have come."""
+        path.near.sendall(CONTENT[:8])
+        wait((path.far.fileno(), select.POLLIN))
+        assert path.inflow.pump(MIB) is Wait.SOURCE
+        filled = os.write(path.pipe_out, bytes(65536))
+        path.near.sendall(CONTENT[8:12])
+        wait((path.far.fileno(), select.POLLIN))
+        path.inflow.limit = 12
+        for _ in range(2):
+            assert path.inflow.pump(MIB) is Wait.SINK
+            assert path.inflow.tail is None
+        os.read(path.sink, filled)
+        assert path.inflow.pump(MIB) is Wait.LIMIT
+        assert os.read(path.sink, 100) == CONTENT[:4]
+        assert path.inflow.tail == CONTENT[4:12]
 
 
 class TestDeath:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from remus_ha.receive.commit import NOTHING, CommitJournal, Committer, Seal
-from remus_ha.stream.xenstream import CHECKPOINT_END
+from remus_ha.stream.xenstream import EPOCH_END
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def pipe() -> Iterator[tuple[int, int]]:
             pass  # the test has closed it
 
 
-def records(read_end: int) -> int:
-    """How many of our records are in the pipe, and nothing else."""
+def ends_in(read_end: int) -> int:
+    """How many epochs' ends are in the pipe, and nothing else."""
     try:
         octets = os.read(read_end, 1 << 16)
     except BlockingIOError:
         return 0
-    assert octets == CHECKPOINT_END * (len(octets) // len(CHECKPOINT_END))
-    return len(octets) // len(CHECKPOINT_END)
+    assert octets == EPOCH_END * (len(octets) // len(EPOCH_END))
+    return len(octets) // len(EPOCH_END)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_epochs_are_committed_in_order_each_once(
         with pytest.raises(ValueError, match=f"epoch {wrong} after 1"):
             committer.seal(wrong)
     assert committer.committed == 1
-    assert records(pipe[0]) == 2
+    assert ends_in(pipe[0]) == 2
     journal.close()
 
 
@@ -86,7 +86,7 @@ def test_a_full_pipe_is_tried_again_and_gets_one_record(
         filled -= len(os.read(pipe[0], min(filled, 1 << 16)))
     assert committer.seal(0) is True
     assert not seal.is_set()
-    assert records(pipe[0]) == 1
+    assert ends_in(pipe[0]) == 1
     journal.close()
 
 
@@ -128,7 +128,7 @@ die()
 """
 
 
-LEFT = {  # step: committing, committed, records in the restore, then what a new receiver settles on
+LEFT = {  # step: committing, committed, ends in the restore, then what a new receiver settles on
     "before": (2, 2, 3, 2),
     "set": (2, 2, 3, 2),
     "begun": (3, 2, 3, 2),
@@ -150,7 +150,7 @@ def test_a_receiver_killed_at_a_step_leaves_what_it_had_done(
     )
     assert done.returncode == -signal.SIGKILL
     left = CommitJournal(path)
-    written = records(pipe[0])
+    written = ends_in(pipe[0])
     committing, committed, delivered, settled = LEFT[step]
     assert (left.committing, left.committed, written) == (committing, committed, delivered)
     assert written > left.committed, "what was acknowledged is in the restore"
@@ -174,7 +174,7 @@ def test_an_epoch_withdrawn_can_be_committed_again(
     while filled:
         filled -= len(os.read(pipe[0], min(filled, 1 << 16)))
     assert committer.seal(0) is True
-    assert records(pipe[0]) == 1
+    assert ends_in(pipe[0]) == 1
     journal.close()
 
 
