@@ -225,7 +225,9 @@ class Backup:
     def take_over(self) -> State:
         """A new receiver in place of a dead one: the stream is lost, the copy is not."""
         self._promoted = self._promotion.exists()
-        if not self._promoted:
+        if self._promoted:
+            self._replica.watch()
+        else:
             self._take_up_disks()
         self._decider = self._new_decider(State.RETURNED, generation=0)
         self._decider.feed(Event.RESTART)
@@ -427,6 +429,8 @@ class Backup:
     def _on_mark(self, mark: Epoch) -> None:
         if self._inflow is None or mark.n != self._commits.committed + 1:
             raise ProtocolError(detail=f"epoch {mark.n} after {self._commits.committed}")
+        if self._inflow.limit is not None:
+            raise ProtocolError(detail=f"epoch {mark.n} twice")
         self._mark = mark
         self._inflow.limit = mark.offset
         self._on_data(0)

@@ -39,6 +39,7 @@ class Replica:
         self._loop, self._xen, self._uuid, self._name = loop, xen, uuid, name
         self._pid, self._ended, self._slow = restore_pid, ended, slow
         self._pidfd = -1
+        self._watched = False
         if restore_pid <= 0:
             return
         try:
@@ -52,7 +53,10 @@ class Replica:
         return self._pidfd >= 0 and not readable(self._pidfd, 0)
 
     def watch(self) -> None:
-        """The restoring process has been let go: it should end soon."""
+        """The restoring process has been let go: it should end soon. Idempotent."""
+        if self._watched:
+            return
+        self._watched = True
         began = time.monotonic()
 
         def look() -> None:

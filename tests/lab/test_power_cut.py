@@ -59,8 +59,10 @@ def _markless(stage: Stage, p: Protection) -> Iterator[None]:
     assert len(ports) == 2, told
     rule = f"INPUT -p tcp --dport {ports[min(ports)]} -j DROP"
     backup.shell.run(f"iptables -I {rule}")
-    yield
-    backup.shell.run(f"iptables -D {rule}")
+    try:
+        yield
+    finally:
+        backup.shell.run(f"iptables -D {rule}")
 
 
 @pytest.mark.gate

@@ -116,6 +116,10 @@ class Player:
     def wait_state(self, state: backup_table.State) -> None:
         self.pair.wait(lambda: self.state() == state.value)
 
+    def has_said(self, words: str) -> bool:
+        """Whether the backup's journal has them."""
+        return any(words in event["text"] for event in self.pair.backup_process.journal.after(0))
+
     def close(self) -> None:
         for end in ("channel", "data"):
             if hasattr(self, end):
@@ -209,8 +213,7 @@ def test_an_epoch_without_its_last_record_ends_the_session(player: Player) -> No
     player.write(b"x" * 1000)
     player.mark(0)
     assert player.pair.backup.join() is B.STOPPED
-    texts = [event["text"] for event in player.pair.backup_process.journal.after(0)]
-    assert any("without its CHECKPOINT record" in text for text in texts)
+    assert player.has_said("without its CHECKPOINT record")
 
 
 def test_a_restoring_process_that_does_not_read_delays_the_acknowledgement(player: Player) -> None:
@@ -229,9 +232,10 @@ def test_a_restoring_process_that_does_not_read_delays_the_acknowledgement(playe
 @pytest.mark.parametrize("n", [1, 2, 1 << 40])
 def test_an_epoch_out_of_order_ends_the_session(player: Player, n: int) -> None:
     player.begin()
-    player.write(b"x")
+    player.write(numbered(0, 1000))
     player.mark(n)
     assert player.pair.backup.join() is B.STOPPED
+    assert player.has_said(f"epoch {n} after -1")
     assert player.pair.restore.process.wait(5) != 0
 
 
@@ -239,8 +243,19 @@ def test_a_mark_for_an_epoch_that_is_committed_ends_the_session(player: Player) 
     player.pair.store.away.add("b")
     player.begin()
     player.epochs(2)
+    player.write(numbered(1, 1000))
     player.mark(1)
     player.wait_state(B.IN_DOUBT)
+    assert player.has_said("epoch 1 after 1")
+
+
+def test_a_second_mark_of_an_epoch_ends_the_session(player: Player) -> None:
+    player.begin()
+    player.write(numbered(0, 1000)[:-1])
+    player.mark(0, offset=1000)
+    player.mark(0, offset=2000)
+    assert player.pair.backup.join() is B.STOPPED
+    assert player.has_said("epoch 0 twice")
 
 
 def test_a_mark_behind_what_has_gone_through_ends_the_session(player: Player) -> None:
@@ -329,7 +344,7 @@ def test_in_doubt_nothing_is_acknowledged_or_committed(pair: Pair, player: Playe
     size = pair.restore.path.stat().st_size
     player.channel.send(Stop(SESSION, StopReason.ABORTED))
     player.wait_state(B.IN_DOUBT)
-    player.write(b"late")
+    player.write(numbered(2, 1000))
     player.mark(2)
     player.beat()
     assert player.is_silent()
