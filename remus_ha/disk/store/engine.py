@@ -42,6 +42,8 @@ LIMIT = 1 << 30  # octets of the journal; a write waits beyond
 # write that waits, and never comes.
 PATIENCE_S = 3.0
 IMAGE_S = 10.0  # nothing is seen of a sync, over which a disk that lives may take long
+# What ends the first copy must not outlast the detection time, so most of it is synced before.
+SYNC_OCTETS = 16 << 20
 _FOR_EVER_S = threading.TIMEOUT_MAX
 
 
@@ -82,6 +84,7 @@ class EpochStore:
         self._direct = 0  # writes of the synchronisation on their way into the image
         self._direct_octets = 0
         self._direct_failed = False
+        self._unsynced = 0  # octets of the synchronisation
         self._written = 0  # writes that are done with, well or not
         self._pins = 0
         self._poison: StorePoisoned | None = None
@@ -145,11 +148,22 @@ class EpochStore:
                 self._image.zero(offset, length)
             else:
                 self._image.write(offset, data)
+            if log is None and self._sync_is_due(length):
+                self._image.sync()
         except OSError:
             self._fail(log)
             raise
         finally:
             self._placed(log)
+
+    def _sync_is_due(self, length: int) -> bool:
+        """Of a synchronisation that has to be durable; whoever is told so does it."""
+        with self._lock:
+            self._unsynced += length
+            due = self._durable and self._unsynced >= SYNC_OCTETS
+            if due:
+                self._unsynced = 0
+            return due
 
     def _fail(self, log: EpochLog | None) -> None:
         """A write of that epoch is lost. Told before it counts as arrived: it may be the last."""

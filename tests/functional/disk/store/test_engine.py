@@ -108,6 +108,20 @@ def test_the_synchronisation_is_epoch_0(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("ack", list(Ack))
+def test_a_synchronisation_that_has_to_be_durable_is_synced_on_its_way(
+    bed: Bed, ack: Ack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left for the end of epoch 0, which must be quick, is bounded."""
+    monkeypatch.setattr(engine, "SYNC_OCTETS", 65536)
+    synced: list[int] = []
+    monkeypatch.setattr(Image, "sync", lambda image: synced.append(store.status()["synced_octets"]))
+    store = bed.open(ack=ack)
+    for n in range(SIZE // 4096):
+        store.write(n * 4096, bytes(4096))
+    assert synced == (list(range(65536, SIZE + 1, 65536)) if ack is Ack.DURABLE else [])
+
+
+@pytest.mark.parametrize("ack", list(Ack))
 def test_random_epochs_end_up_in_the_image(bed: Bed, ack: Ack) -> None:
     rng = random.Random(7)
     expected = bytearray(SIZE)
