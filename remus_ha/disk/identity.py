@@ -1,8 +1,8 @@
 """A name for the storage behind a path, the same wherever that very storage is seen.
 
 A file is named by its file system's source and its inode number, a block device by its serial
-number or the UUIDs that device-mapper knows it by. What has no such name is not recognised: the
-empty name equals nothing.
+number or the UUIDs that device-mapper knows it by, a partition by its device's name and its own
+number. What has no such name is not recognised: the empty name equals nothing.
 """
 
 import os
@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 _NETWORK = ("nfs", "nfs4", "cifs", "ceph", "glusterfs", "fuse.glusterfs", "ocfs2", "gfs2")
+_SYS = Path("/sys/dev/block")
 
 
 def identity_of(path: Path) -> str:
@@ -19,23 +20,32 @@ def identity_of(path: Path) -> str:
     except OSError:
         return ""
     if stat.S_ISBLK(status.st_mode):
-        return _device(status.st_rdev)
+        return _device(_SYS / f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}")
     kind, source = _file_system(path)
     if kind not in _NETWORK:
         return ""
     return f"{kind}:{source}:{status.st_ino}"
 
 
-def _device(number: int) -> str:
-    where = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+def _device(where: Path) -> str:
+    """Of a block device by its directory in /sys."""
+    number = _said(where / "partition")
+    if number:
+        whole = _device(where.resolve().parent)
+        return f"{whole}:{number}" if whole else ""
     for name in ("dm/uuid", "device/wwid", "wwid", "device/serial", "serial", "uuid"):
-        try:
-            text = (where / name).read_text().strip()
-        except OSError:
-            continue
+        text = _said(where / name)
         if text:
             return f"device:{text}"
     return ""
+
+
+def _said(file: Path) -> str:
+    """Empty where there is no such file."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _file_system(path: Path) -> tuple[str, str]:

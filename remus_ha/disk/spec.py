@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from remus_ha import rundir
 from remus_ha.disk.qemuimg import FORMATS
@@ -42,7 +43,7 @@ def journal_of(image: Path) -> Path:
     A block device has none; its journal is in the product's state directory.
     """
     if image.is_block_device():
-        return rundir.STATE / "journal" / image.as_posix().strip("/").replace("/", "-")
+        return rundir.STATE / "journal" / quote(image.as_posix().strip("/"), safe="")
     return image.with_name(f".{image.name}.epochs")
 
 

@@ -1,6 +1,7 @@
 """What is in the way of an image on the backup; none of these checks changes anything."""
 
 import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -132,6 +133,34 @@ def test_a_local_file_system_cannot_be_shared(tmp_path: Path) -> None:
     assert identity.identity_of(tmp_path / "missing") == ""
 
 
+def test_a_partition_is_known_by_its_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a host calls the device itself."""
+    monkeypatch.setattr(identity, "_SYS", tmp_path / "dev/block")
+    (tmp_path / "dev/block").mkdir(parents=True)
+    number = f"{os.major(os.stat('/dev/null').st_rdev)}:{os.minor(os.stat('/dev/null').st_rdev)}"
+    monkeypatch.setattr(stat, "S_ISBLK", lambda _mode: True)
+    names = []
+    for disk, wwid in (("sda", "naa.5000"), ("sdb", "naa.5000"), ("sdc", "naa.6000"), ("sdd", "")):
+        (tmp_path / f"block/{disk}/device").mkdir(parents=True)
+        if wwid:
+            (tmp_path / f"block/{disk}/device/wwid").write_text(f"{wwid}\n")
+        for partition in ("1", "2"):
+            where = tmp_path / f"block/{disk}/{disk}{partition}"
+            where.mkdir()
+            (where / "partition").write_text(f"{partition}\n")
+            link = tmp_path / "dev/block" / number
+            link.unlink(missing_ok=True)
+            link.symlink_to(where)
+            names.append(identity.identity_of(Path("/dev/null")))
+    assert names == [
+        *["device:naa.5000:1", "device:naa.5000:2"] * 2,
+        *["device:naa.6000:1", "device:naa.6000:2"],
+        *["", ""],
+    ]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -152,6 +181,14 @@ def test_a_request_that_cannot_be_believed(spec: DiskSpec, wrong: dict[str, obje
 
 def test_a_journal_lies_beside_its_image() -> None:
     assert journal_of(Path("/srv/web1.img")) == Path("/srv/.web1.img.epochs")
+
+
+def test_no_two_devices_share_a_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_block_device", lambda _path: True)
+    paths = ["/dev/vg-a/b", "/dev/vg/a-b", "/dev/vg/a%2Fb", "/dev/vg/a/b"]
+    journals = {journal_of(Path(path)) for path in paths}
+    assert len(journals) == len(paths)
+    assert {journal.parent for journal in journals} == {rundir.STATE / "journal"}
 
 
 def test_a_made_image_has_its_space(tmp_path: Path) -> None:
