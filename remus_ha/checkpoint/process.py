@@ -32,7 +32,7 @@ from remus_ha.core.table import Machine
 from remus_ha.core.witness import Ledger
 from remus_ha.deciding import Decider
 from remus_ha.disk.base import DiskDriver, Mirrored, Stores
-from remus_ha.disk.lineage import Lineage, record
+from remus_ha.disk.lineage import Lineage, generation_of, in_session, record
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hotplug import records
@@ -309,7 +309,9 @@ class Primary:
         s = self._session
         known = self._decider.ledger.session
         for disk in s.disks:
-            record(Path(disk.path), Lineage(s.uuid, disk.vdev, known))
+            path = Path(disk.path)
+            now = in_session(generation_of(path, s.uuid, disk.vdev), known)
+            record(path, Lineage(s.uuid, disk.vdev, now))
         hello = Hello(
             session=bytes.fromhex(s.session),
             role=Role.PRIMARY,

@@ -1,9 +1,10 @@
 """Whose disk an image is, and how new it is: a record beside the image, on its own file system.
 
-The generation is that of the guest's register (design §4): of the session that last wrote here, or
-of the win by which this host's copy became the guest. It says which of two images of one disk is
-the newer one, so that an older one never overwrites it without a word. Which blocks differ it does
-not say; their checksums do.
+The generation is that of the guest's register (design §4): of the last session that began with
+this image as the guest's own, or of the win by which this host's copy became the guest. A replica
+is one step behind the guest's own image from its first copy on; before, it is older than anything.
+So an older image never overwrites a newer one without a word, nor does half of a copy. Which blocks
+differ the record does not say; their checksums do.
 
 An image without a record is somebody else's.
 """
@@ -20,7 +21,7 @@ NEVER = 0  # older than every session
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """``generation``: ``NEVER`` for an image that no session has written yet."""
+    """``generation``: ``NEVER`` is older than any guest's own image."""
 
     uuid: str
     vdev: str
@@ -28,6 +29,24 @@ class Lineage:
 
     def is_of(self, uuid: str, vdev: str) -> bool:
         return (self.uuid, self.vdev) == (uuid, vdev)
+
+
+def in_session(before: int, session: int) -> int:
+    """How new the guest's own image is in a session that began with that generation.
+
+    ``before``: how new it was; a register that was wiped counts from the beginning again.
+    """
+    return max(before, session)
+
+
+def of_replica(owns: int) -> int:
+    """How new a whole copy of the guest's own image is: the guest writes on."""
+    return max(NEVER, owns - 1)
+
+
+def of_win(owns: int, win: int) -> int:
+    """How new the replica is as the guest's own, since the swap that made it so."""
+    return max(owns + 1, win)
 
 
 def lineage_of(image: Path) -> Lineage | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from remus_ha.disk import errors
 from remus_ha.disk.identity import identity_of
-from remus_ha.disk.lineage import generation_of, lineage_of
+from remus_ha.disk.lineage import NEVER, Lineage, generation_of, lineage_of, record
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.store import images
 from remus_ha.disk.tapdisk.classic.standing import check_backup
@@ -15,6 +15,17 @@ def may_overwrite(spec: DiskSpec, uuid: str) -> bool:
     """Whether an image at the disk's path is this disk's own, or may be lost."""
     found = lineage_of(Path(spec.path))
     return spec.overwrite or (found is not None and found.is_of(uuid, spec.vdev))
+
+
+def claim(spec: DiskSpec, uuid: str) -> None:
+    """The store has the image: it is this disk's from now on, made anew or given up to it.
+
+    Raises LineageUnwritable.
+    """
+    path = Path(spec.path)
+    found = lineage_of(path)
+    if found is None or not found.is_of(uuid, spec.vdev):
+        record(path, Lineage(uuid, spec.vdev, NEVER))
 
 
 def check_target(spec: DiskSpec, uuid: str) -> None:

@@ -24,7 +24,7 @@ from remus_ha.core.states import BACKUP
 from remus_ha.core.table import Machine
 from remus_ha.deciding import Decider
 from remus_ha.disk import target
-from remus_ha.disk.lineage import Lineage, record
+from remus_ha.disk.lineage import NEVER, Lineage, in_session, of_replica, of_win, record
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
@@ -249,12 +249,17 @@ class Backup:
             self._incoming.address,
             request.disk_key,
             known=lambda spec: target.may_overwrite(spec, request.guest_uuid),
+            taken=lambda spec: target.claim(spec, request.guest_uuid),
         )
 
-    def _note_images(self, generation: int) -> None:
-        """The images here are of that generation from now on. Raises LineageUnwritable."""
+    def _note_images(self, age: Callable[[int], int]) -> None:
+        """How new the images here are from now on; ``age`` is told how new the guest's own is.
+
+        Raises LineageUnwritable.
+        """
         for spec in self._request.disks:
-            record(Path(spec.path), Lineage(self._request.guest_uuid, spec.vdev, generation))
+            now = age(in_session(spec.generation, self._decider.ledger.session))
+            record(Path(spec.path), Lineage(self._request.guest_uuid, spec.vdev, now))
 
     def receive(
         self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
@@ -265,7 +270,7 @@ class Backup:
         generation = _generation(hello)
         self._decider = self._new_decider(State.RECEIVING, generation=generation)
         try:
-            self._note_images(generation)
+            self._note_images(lambda _owns: NEVER)
             self._welcome(channel, accept_data)
             self._start_copy()
         except (RemusError, OSError) as e:
@@ -465,6 +470,7 @@ class Backup:
             self._inflow.limit = None
         if n == 0:
             self._reservation.end()  # all of the guest's memory is there
+            self._loop.after(0.0, lambda: self._note(of_replica))
         self._decider.feed(Event.COMMITTED)
         self._wait_for(Wait.SOURCE)
 
@@ -610,9 +616,14 @@ class Backup:
         guest's.
         """
         self._win_noted = True
-        known = self._decider.ledger.known
+        ledger = self._decider.ledger
+        win = ledger.known.generation if ledger.known else ledger.session
+        self._note(lambda owns: of_win(owns, win))
+
+    def _note(self, age: Callable[[int], int]) -> None:
+        """What cannot be noted stays older than it is, and overwrites nothing."""
         try:
-            self._note_images(known.generation if known else self._decider.ledger.session)
+            self._note_images(age)
         except RemusError as e:
             self.journal(str(e))
 

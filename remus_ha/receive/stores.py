@@ -77,8 +77,18 @@ class Stores:
 
     # --- the life of the processes
 
-    def start(self, address: str, key: str, *, known: Callable[[DiskSpec], bool]) -> list[int]:
-        """Start every store; the ports they serve the primary on. Raises RemusError."""
+    def start(
+        self,
+        address: str,
+        key: str,
+        *,
+        known: Callable[[DiskSpec], bool],
+        taken: Callable[[DiskSpec], None],
+    ) -> list[int]:
+        """Start every store; the ports they serve the primary on. Raises RemusError.
+
+        ``taken`` is told of every image that a store has, also where another store refuses.
+        """
         if not self._stores:
             return []
         directory = tls.save(key, self._directory / "tls")
@@ -87,15 +97,22 @@ class Stores:
             for store in self._stores:
                 process = store.begin(address, directory, known=known(store.spec))
                 starting.append((store, process))
+            problems = []
             while starting:
                 store, process = starting.pop(0)
-                if process is not None:
-                    process.wait()
-                self._connect(store)
+                try:
+                    if process is not None:
+                        process.wait()
+                    taken(store.spec)
+                    self._connect(store)
+                except RemusError as e:
+                    problems.append(e)
         finally:
             for _, process in starting:
                 if process is not None:
                     process.kill()
+        if problems:
+            raise problems[0]
         return [store.port for store in self._stores]
 
     def _connect(self, store: Store) -> None:

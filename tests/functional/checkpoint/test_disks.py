@@ -5,25 +5,38 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from remus_ha.core import backup as backup_table
+from remus_ha.core.register import Kind, Register
 from remus_ha.disk import tls
-from remus_ha.disk.lineage import Lineage, lineage_of, record
+from remus_ha.disk.lineage import (
+    NEVER,
+    Lineage,
+    generation_of,
+    in_session,
+    lineage_of,
+    of_replica,
+    of_win,
+    record,
+)
 from remus_ha.disk.spec import journal_of
+from remus_ha.disk.store.launch import StoreRefused
 from remus_ha.disk.store.users import user_of
+from remus_ha.disk.target import claim, may_overwrite
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
 from remus_ha.loop import Loop
 from remus_ha.netbuf import announce
 from remus_ha.netbuf.announce import GAPS_S, Announcement, Announcer
 from remus_ha.receive import process as backup_process
+from remus_ha.receive.incoming import Incoming
+from remus_ha.receive.stores import Stores, Told
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from remus_ha.waiting import readable
-from tests.functional.checkpoint.pair import Pair
+from tests.functional.checkpoint.pair import UUID, Pair
 from tests.functional.checkpoint.straight import StraightDisks
 from tests.functional.disk.store.test_nbd import Client
 
@@ -277,12 +290,55 @@ def test_the_win_is_announced_before_it_is_noted_on_a_disk(
 
 
 def test_the_win_is_noted_where_nothing_is_announced(pair: Pair, disks: Disks) -> None:
+    pair.store.register = Register(5, Kind.NONE, None)
     start(pair, disks)
-    before = lineage_of(pair.image("xvda"))
+    pair.wait(lambda: noted(pair) > NEVER)
+    before = noted(pair)
     lose_primary(pair)
     pair.wait(lambda: is_alive(pair))
-    assert before is not None
-    assert lineage_of(pair.image("xvda")) == replace(before, generation=before.generation + 2)
+    assert noted(pair) == before + 3  # a step to the guest's own, the pair's swap, and the win's
+
+
+def noted(pair: Pair) -> int:
+    """How new the replica of xvda is."""
+    return generation_of(pair.image("xvda"), UUID, "xvda")
+
+
+def test_a_replica_is_older_than_anything_until_its_first_copy_is_whole(pair: Pair) -> None:
+    record(pair.image("xvda"), Lineage(UUID, "xvda", 4))
+    pair.scenario = "helper.write(b'live'); helper.stand_still()"
+    pair.start()
+    pair.wait(lambda: pair.status("backup").get("committed") == -1 and noted(pair) == NEVER)
+    assert pair.status()["detail"] == "syncing"
+    assert pair.status("backup")["committed"] == -1
+
+
+def test_a_whole_replica_is_a_step_behind_the_guests_own_image(pair: Pair) -> None:
+    """Which a wiped register does not make older than it was."""
+    for own, session, noted_then in ((3, 6, 5), (9, 6, 8)):
+        assert of_replica(in_session(own, session)) == noted_then
+        assert of_win(in_session(own, session), session + 2) > in_session(own, session)
+    pair.store.register = Register(5, Kind.NONE, None)
+    pair.start()
+    pair.wait_protected()
+    pair.wait(lambda: noted(pair) == pair.primary_process._decider.ledger.session - 1 > NEVER)
+
+
+def test_an_image_that_was_made_is_known_after_another_disks_refusal(pair: Pair) -> None:
+    """The next attempt need not be forced over it."""
+    pair.image("xvdb").write_bytes(b"x" * SIZE)  # nobody knows it
+    incoming = Incoming(pair.request(pair._own), "b", "nonce-b", "127.0.0.1", 0)
+    specs = incoming.request.disks
+    stores = Stores(Loop(), UUID, incoming.directory(), specs, Told(*[pytest.fail] * 9))
+    with pytest.raises(StoreRefused, match="DISK-"):
+        stores.start(
+            "127.0.0.1",
+            pair.disk_key,
+            known=lambda spec: may_overwrite(spec, UUID),
+            taken=lambda spec: claim(spec, UUID),
+        )
+    stores.end()
+    assert [may_overwrite(spec, UUID) for spec in specs] == [True, False]
 
 
 def told(pair: Pair) -> str:

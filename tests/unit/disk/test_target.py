@@ -11,7 +11,15 @@ import pytest
 
 from remus_ha import rundir
 from remus_ha.disk import errors, identity
-from remus_ha.disk.lineage import NEVER, Lineage, generation_of, record
+from remus_ha.disk.lineage import (
+    NEVER,
+    Lineage,
+    generation_of,
+    in_session,
+    of_replica,
+    of_win,
+    record,
+)
 from remus_ha.disk.spec import DiskSpec, journal_of, valid
 from remus_ha.disk.store import image
 from remus_ha.disk.target import check_target, may_overwrite
@@ -78,6 +86,19 @@ def test_a_newer_image_is_not_overwritten_by_an_older_one(spec: DiskSpec) -> Non
     assert path.read_bytes() == b"p" * SIZE
     check_target(replace(spec, generation=7), UUID)
     check_target(replace(spec, generation=6, overwrite=True), UUID)
+
+
+def test_a_replica_that_somebody_started_does_not_overwrite_the_guests_own_image(
+    spec: DiskSpec,
+) -> None:
+    """Here is the image that the guest had, and wrote to after the replica's last epoch."""
+    path = made(spec)
+    own = in_session(NEVER, 7)
+    record(path, Lineage(UUID, "xvda", own))
+    with pytest.raises(errors.TargetNewer):
+        check_target(replace(spec, generation=of_replica(own)), UUID)
+    check_target(replace(spec, generation=of_win(own, 9)), UUID)
+    check_target(replace(spec, generation=of_win(in_session(own, 1), 3)), UUID)  # it was wiped
 
 
 def test_how_new_another_disks_image_is_says_nothing(spec: DiskSpec) -> None:
