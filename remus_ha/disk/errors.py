@@ -148,6 +148,18 @@ class ImageStill(DiskError):
     remedy = "Look on the backup for a disk that hangs ('dmesg'), then protect the guest again."
 
 
+class EpochUnkept(DiskError):
+    code = "DISK-174"
+    cause = "epoch {n} of {disk} cannot be written down on the backup: {detail}"
+    remedy = "Look there at 'dmesg' and at the room beside the image, then protect the guest again."
+
+
+class OrderFailed(DiskError):
+    code = "DISK-175"
+    cause = "'{verb}' at {path} failed: {detail}"
+    remedy = "Look on that host at 'dmesg' and at the room beside the image."
+
+
 class StoreStill(DiskError):
     code = "DISK-172"
     cause = "the store of {disk} on the backup has stood still for {seconds:.1f} s: {why}"

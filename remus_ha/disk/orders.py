@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from remus_ha.disk.errors import NotAttending
+from remus_ha.disk.errors import NotAttending, OrderFailed
 from remus_ha.exceptions import RemusError
 
 LINE = 65536
@@ -171,7 +171,12 @@ class OrderServer(abc.ABC):
         try:
             self._obey(client, order)
         except RemusError as e:
-            self._answer(client, "failed", do=order.verb, n=order.n, error=e.as_dict())
+            self._fail(client, order, e)
+        except OSError as e:
+            self._fail(client, order, OrderFailed(verb=order.verb, path=self._path, detail=e))
+
+    def _fail(self, client: _Client, order: Order, error: RemusError) -> None:
+        self._answer(client, "failed", do=order.verb, n=order.n, error=error.as_dict())
 
     def _obey(self, client: _Client, order: Order) -> None:
         """Raises RemusError."""

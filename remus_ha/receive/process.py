@@ -496,9 +496,12 @@ class Backup:
         self._watch_control()
 
     def _on_store_gone(self, error: RemusError) -> None:
-        """While epochs come in there will be no more; later its journal is taken up."""
+        """Should the guest have to go on here, its journal is taken up.
+
+        The primary ends the session if it lives. If it does not, this is the only copy.
+        """
         if self._decider.state in backup.RECEIVES:
-            self._on_store_failed(error)
+            self._on_severed(error)
         else:
             self.journal(f"{error}; its journal will be taken up")
 

@@ -40,6 +40,7 @@ class Store(abc.ABC):
         self.finished = False
         self.pulse = Pulse()
         self.recovery: subprocess.Popen[bytes] | None = None
+        self.recoveries = 0
         self.port = 0
 
     @abc.abstractmethod
@@ -103,7 +104,7 @@ class OwnStore(Store):
         self.client = StoreClient(loop, self.spec.vdev, self._socket, said=said, ended=ended)
 
     def recover(self, committed: int) -> subprocess.Popen[bytes]:
-        return recover.begin(self._file, committed)
+        return recover.begin(self._file, committed, patient=True)
 
     def silent(self, detail: object) -> DiskError:
         return StoreSilent(disk=self.spec.vdev, detail=detail, log=self._log)

@@ -22,6 +22,7 @@ from remus_ha.loop import Loop
 from remus_ha.receive.store import Store, store_of
 
 SILENCE_S = 10.0  # a store that has not finished by then is ended, if its work can be taken up
+RECOVERIES = 3  # tries to take up a journal, before the copy is given up for it
 REMINDER_S = 60.0  # between two words on a disk that is waited for
 
 
@@ -45,9 +46,9 @@ class Told:
     finished: Callable[[], None]
     severed: Callable[[RemusError], None]  # no epoch can be closed any more
     gone: Callable[[RemusError], None]  # its process; what it has committed can be taken up
-    failed: Callable[[RemusError], None]
+    failed: Callable[[RemusError], None]  # the copy cannot have this disk
     hashed: Callable[[Hashed], None]
-    waiting: Callable[[RemusError], None]  # a disk has not finished for long; said again and again
+    waiting: Callable[[RemusError], None]  # why a disk has not finished yet; said again and again
 
 
 class Stores:
@@ -250,7 +251,7 @@ class Stores:
         if store.client is not None:
             store.client.order(verb, n)
         else:
-            self._told.gone(store.silent("its process has ended"))
+            self._lost(store)
 
     # --- what they say
 
@@ -290,7 +291,17 @@ class Stores:
             problem = f"{e['code']}: {e['cause']}"
             self._told.hashed(Hashed(store.spec.vdev, int(message["n"]), (), problem))
         else:
-            self._told.failed(StoreFailed(**message["error"]))
+            self._broken(store, StoreFailed(**message["error"]))
+
+    def _broken(self, store: Store, error: RemusError) -> None:
+        """It carries out no order any more. What it had committed may still be taken up."""
+        if not store.can_be_taken_up:
+            self._told.failed(error)
+        elif not self._finishing:
+            self._told.severed(error)
+        elif store.client is not None:
+            self._told.waiting(error)
+            store.client.kill()  # it shows itself
 
     def _look_committed(self) -> None:
         n = self._committing
@@ -309,10 +320,18 @@ class Stores:
         if self._finishing:
             self._recover(store)
         else:
-            self._told.gone(store.silent("its process has ended"))
+            self._lost(store)
+
+    def _lost(self, store: Store) -> None:
+        error = store.silent("its process has ended")
+        if store.can_be_taken_up:
+            self._told.gone(error)
+        else:
+            self._told.failed(error)
 
     def _recover(self, store: Store) -> None:
         # A commit that was begun is rolled forward, whether the store had got to it or not.
+        store.recoveries += 1
         try:
             store.recovery = store.recover(self._committed)
         except RemusError as e:
@@ -330,7 +349,11 @@ class Stores:
         try:
             recover.outcome(store.spec.vdev, recovery)
         except RemusError as e:
-            self._told.failed(e)
+            if store.recoveries < RECOVERIES:  # it, or what it needs, may have been killed
+                self._told.waiting(e)
+                self._recover(store)
+            else:
+                self._told.failed(e)
             return
         store.finished = True
         self._look_finished()

@@ -4,6 +4,7 @@ The orders of one store are carried out in the order they are given, so ``commit
 and ``finish`` is rolled forward whatever comes between.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -39,6 +40,11 @@ class StoreClient:
         self._socket = attend(path)
         self._socket.setblocking(False)
         self.pid = _peer_pid(self._socket)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:  # it has just ended
+            self._socket.close()
+            raise
         self.prepared = -1
         self.committed = -1
         self.gone = False
@@ -62,10 +68,9 @@ class StoreClient:
 
     def kill(self) -> None:
         """End a store that does not answer; what it has committed can be taken up again."""
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _read(self, _events: int) -> None:
         try:
@@ -75,14 +80,19 @@ class StoreClient:
         except OSError:
             octets = b""
         if not octets:
-            self.close()
-            self._ended(self)
+            self._parted()
             return
         *lines, self._partial = (self._partial + octets).split(b"\n")
         for line in lines:
             if self.gone:
                 return  # a line before has ended the session: nobody wants to hear the rest
             self._take(json.loads(line))
+
+    def _parted(self) -> None:
+        """Nobody can give it orders any more: if it lives, it must not keep the image."""
+        self.kill()
+        self.close()
+        self._ended(self)
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["said"] == "prepared":
@@ -97,6 +107,8 @@ class StoreClient:
             self.gone = True
             self._loop.forget(self._socket.fileno())
             self._socket.close()
+            os.close(self._pidfd)
+            self._pidfd = -1
 
 
 def _peer_pid(connection: socket.socket) -> int:

@@ -9,7 +9,7 @@ Guarantees, for every order of calls and a death of the process anywhere:
   ``Ack.DURABLE`` on its disk; from then on ``commit(n)`` needs no more space anywhere.
 * After ``sever`` (the primary's connection is lost, or cut) no write is taken and no epoch is
   closed. A write that fails severs, and its epoch is never prepared, closed already or not: an
-  epoch with a gap never is.
+  epoch with a gap never is. Nor is one that cannot be written down, which severs as well.
 * A write waits for room while there is something that makes room. An open epoch that fills the
   journal alone is given ``PATIENCE_S`` to end, an image ``IMAGE_S`` to take something of an earlier
   one; then the store severs itself and calls ``lost``.
@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from remus_ha.disk.errors import (
+    EpochUnkept,
     ImageStill,
     StoreCrowded,
     StoreOrder,
@@ -45,6 +46,9 @@ IMAGE_S = 10.0  # nothing is seen of a sync, over which a disk that lives may ta
 # What ends the first copy must not outlast the detection time, so most of it is synced before.
 SYNC_OCTETS = 16 << 20
 _FOR_EVER_S = threading.TIMEOUT_MAX
+
+
+Loss = StoreOutgrown | ImageStill | EpochUnkept
 
 
 class Ack(enum.Enum):
@@ -77,7 +81,7 @@ class EpochStore:
         self.prepared: Callable[[int], None] = lambda n: None
         self.failed: Callable[[StorePoisoned], None] = lambda e: None
         self.lost: Callable[[], None] = lambda: None  # it has severed itself, ``loss`` says why
-        self.loss: StoreOutgrown | ImageStill | None = None
+        self.loss: Loss | None = None
         self._lock = threading.Condition()
         self._logs: dict[int, EpochLog] = {}
         self._held = 0  # octets of all logs
@@ -213,7 +217,7 @@ class EpochStore:
             return ImageStill, IMAGE_S, self._pieces
         return ImageStill, _FOR_EVER_S, -1  # an earlier epoch is to be committed, or dropped
 
-    def _lose(self, loss: StoreOutgrown | ImageStill) -> None:
+    def _lose(self, loss: Loss) -> None:
         """Under the lock: who is told of a refused ``close`` has heard why."""
         self.loss = loss
         self.sever()
@@ -355,8 +359,8 @@ class EpochStore:
         try:
             held = self._harden(n, log)
         except OSError as e:
-            self._poisoned(e)
-            return None
+            self._cannot_prepare(n, e)
+            return n
         if held:
             self.prepared(n)
         return n
@@ -379,6 +383,13 @@ class EpochStore:
     def _has_hole(self, n: int) -> bool:
         log = self._logs.get(n)
         return self._direct_failed if n == 0 else (log is not None and log.holed)
+
+    def _cannot_prepare(self, n: int, error: OSError) -> None:
+        """Epochs that are committed are none the worse for it."""
+        with self._lock:
+            if n <= self._closed:  # not dropped meanwhile
+                self._closed = n - 1
+                self._lose(EpochUnkept(disk=self._disk, n=n, detail=error))
 
     def _harden(self, n: int, log: EpochLog | None) -> bool:
         """False where the epoch has been dropped meanwhile."""
@@ -423,6 +434,7 @@ class EpochStore:
         with self._lock:
             self._severed = True
             committed = self._state.now.committed
+            self._closed = min(self._closed, committed)  # who prepares a later one need not go on
             for n in [n for n in self._logs if n > committed]:
                 log = self._logs[n]
                 while log.inflight:
@@ -430,7 +442,6 @@ class EpochStore:
                 del self._logs[n]
                 self._held -= log.size
                 log.remove()
-            self._closed = min(self._closed, committed)
             if self._state.now.prepared > committed:
                 self._state.change(prepared=committed)
             self._lock.notify_all()

@@ -12,6 +12,8 @@ import os
 import socket
 import stat
 import struct
+import sys
+import time
 from pathlib import Path
 
 from remus_ha.disk import errors
@@ -24,6 +26,7 @@ _FALLOC_PUNCH_HOLE = 2
 _FALLOC_ZERO_RANGE = 0x10
 _CHUNK = 1 << 20
 _DYING_S = 5.0
+_AGAIN_S = 0.2
 _ZEROES = bytes(_CHUNK)
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -91,7 +94,7 @@ def check_room(path: Path, size: int) -> None:
         raise errors.TargetSpace(**here, wanted=size, detail=f"{free} octets are free")
 
 
-def _open(path: Path, device: bool, here: dict[str, object]) -> int:
+def _open(path: Path, device: bool, here: dict[str, object], *, lock: int = fcntl.LOCK_NB) -> int:
     # On a block device O_EXCL fails while it is mounted, or a guest's back-end has it.
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_EXCL if device else 0)
     try:
@@ -101,15 +104,18 @@ def _open(path: Path, device: bool, here: dict[str, object]) -> int:
             raise errors.TargetInUse(**here, by="the kernel") from e
         raise errors.TargetReadOnly(**here, detail=e.strerror) from e
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | lock)
     except OSError as e:
         os.close(fd)
         raise errors.TargetInUse(**here, by="another protection") from e
     return fd
 
 
-def open_alone(path: Path) -> int:
+def open_alone(path: Path, *, patient: bool = False) -> int:
     """Open what is there, for this process alone; a process that is just dying is waited for.
+
+    ``patient``: and whoever else has it, for as long as that takes. What a dying process has still
+    to write may take its disk long, and nothing shows in /proc then that it has the image.
 
     Raises TargetInUse, TargetReadOnly.
     """
@@ -120,9 +126,19 @@ def open_alone(path: Path) -> int:
         raise errors.TargetReadOnly(**here, detail=e.strerror) from e
     try:
         return _open(path, device, here)
-    except errors.TargetInUse:
+    except errors.TargetInUse as e:
+        if patient:
+            print(f"{e}; waiting for it", file=sys.stderr, flush=True)
+            return _open_at_last(path, device, here)
         await_end_of_users(path, _DYING_S)
         return _open(path, device, here)
+
+
+def _open_at_last(path: Path, device: bool, here: dict[str, object]) -> int:
+    while True:
+        with contextlib.suppress(errors.TargetInUse):
+            return _open(path, device, here, lock=0)
+        time.sleep(_AGAIN_S)  # the kernel tells nobody that a device is free
 
 
 def size_of(fd: int) -> int:
@@ -153,9 +169,9 @@ class Image:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path) -> "Image":
-        """Open what is there, for this process alone. Raises TargetInUse, TargetReadOnly."""
-        return cls(path, open_alone(path))
+    def open(cls, path: Path, *, patient: bool = False) -> "Image":
+        """``open_alone``. Raises TargetInUse, TargetReadOnly."""
+        return cls(path, open_alone(path, patient=patient))
 
     def read(self, offset: int, length: int) -> bytearray:
         """Raises OSError."""

@@ -52,12 +52,12 @@ def take(setup: Setup) -> StoreImage:
     return Image.take(path, setup.size, known=setup.known)
 
 
-def open_again(setup: Setup) -> StoreImage:
+def open_again(setup: Setup, *, patient: bool) -> StoreImage:
     """Open the image of a store that is gone. Raises TargetInUse, TargetReadOnly, TargetUnserved.
 
-    A process that a dead store has left behind is waited for.
+    A process that a dead store has left behind is waited for; ``patient``: for as long as it takes.
     """
     path = Path(setup.path)
     if setup.format == QCOW2:
-        return Qcow2Image.open(path, durable=setup.ack == "durable")
-    return Image.open(path)
+        return Qcow2Image.open(path, durable=setup.ack == "durable", patient=patient)
+    return Image.open(path, patient=patient)

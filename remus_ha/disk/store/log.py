@@ -14,6 +14,7 @@ Data lies in the page cache or on the journal's disk, as the kernel sees fit: me
 without any code here, and what was written outlives the process.
 """
 
+import errno
 import os
 import struct
 import zlib
@@ -92,7 +93,10 @@ class EpochLog:
 
     def sync(self) -> None:
         """What was put is on the disk, and the file's name as well. Raises OSError."""
-        os.fdatasync(self._fd)
+        fd = self._fd
+        if fd < 0:
+            raise OSError(errno.EBADF, "the epoch has been dropped")
+        os.fdatasync(fd)
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(directory)

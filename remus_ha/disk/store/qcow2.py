@@ -65,9 +65,9 @@ class Qcow2Image:
         return cls.open(path, durable=durable)
 
     @classmethod
-    def open(cls, path: Path, *, durable: bool) -> "Qcow2Image":
-        """Open what is there. Raises TargetInUse, TargetReadOnly, TargetUnserved."""
-        lock = image.open_alone(path)
+    def open(cls, path: Path, *, durable: bool, patient: bool = False) -> "Qcow2Image":
+        """``image.open_alone``. Raises TargetInUse, TargetReadOnly, TargetUnserved."""
+        lock = image.open_alone(path, patient=patient)
         try:
             return cls(path, lock, QemuNbd(path, lock, durable=durable))
         except BaseException:

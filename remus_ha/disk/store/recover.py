@@ -1,8 +1,9 @@
-"""Finish a dead store's work: ``python -m remus_ha.disk.store.recover SETUP N``.
+"""Finish a dead store's work: ``python -m remus_ha.disk.store.recover SETUP N [patient]``.
 
 Commits epoch ``N`` if it is not committed yet and has to be (-1: none), drops what is not
-committed, applies the rest. One line of JSON says how it went. ``begin`` runs it in the interpreter
-of the stores, which alone is sure to have what they need.
+committed, applies the rest. ``patient``: whoever has the image is waited for without end. One line
+of JSON says how it went. ``begin`` runs it in the interpreter of the stores, which alone is sure to
+have what they need.
 """
 
 import json
@@ -24,9 +25,10 @@ class NotTakenUp(DiskError):
     remedy = "Look at the receiver's log on the backup; 'remus-ha disk recover' tries it again."
 
 
-def begin(file: Path, commit: int) -> subprocess.Popen[bytes]:
+def begin(file: Path, commit: int, *, patient: bool = False) -> subprocess.Popen[bytes]:
     """Start it for the store whose setup lies in ``file``. Raises OSError."""
     command = ["python3", "-m", "remus_ha.disk.store.recover", str(file), str(commit)]
+    command += ["patient"] if patient else []
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=plugin.environment())
 
 
@@ -42,11 +44,11 @@ def outcome(disk: str, process: subprocess.Popen[bytes]) -> int:
         raise NotTakenUp(disk=disk, status=process.returncode) from e
 
 
-def recover(setup: Setup, commit: int) -> int:
+def recover(setup: Setup, commit: int, *, patient: bool = False) -> int:
     """The epoch that the image holds then. Raises RemusError, OSError."""
     store = EpochStore(
         disk=setup.disk,
-        image=open_again(setup),
+        image=open_again(setup, patient=patient),
         directory=Path(setup.directory),
         ack=Ack(setup.ack),
         anew=False,
@@ -61,8 +63,9 @@ def recover(setup: Setup, commit: int) -> int:
 
 def main() -> int:
     setup, commit = Setup.load(Path(sys.argv[1])), int(sys.argv[2])
+    patient = "patient" in sys.argv[3:]
     try:
-        print(json.dumps({"finished": recover(setup, commit)}))
+        print(json.dumps({"finished": recover(setup, commit, patient=patient)}))
     except RemusError as e:
         print(json.dumps({"failed": e.as_dict()}))
         return 1

@@ -66,13 +66,13 @@ class StateFile:
 
     def change(self, **fields: Any) -> None:
         """Raises OSError."""
-        self.now = replace(self.now, **fields)
-        now = self.now
+        now = replace(self.now, **fields)
         packed = _FIELDS.pack(_MAGIC, now.prepared, now.committed, now.applied, 0)
         raw = (packed + struct.pack("<I", zlib.crc32(packed))).ljust(_RECORD, b"\0")
         os.pwrite(self._fd, raw, 0)
         if self._durable:
             os.fdatasync(self._fd)
+        self.now = now
 
     def _sync_name(self) -> None:
         if self._durable:

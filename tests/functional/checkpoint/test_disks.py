@@ -23,6 +23,7 @@ from remus_ha.disk.lineage import (
     record,
 )
 from remus_ha.disk.spec import journal_of
+from remus_ha.disk.store import recover
 from remus_ha.disk.store.launch import StoreRefused
 from remus_ha.disk.store.users import user_of
 from remus_ha.disk.target import claim, may_overwrite
@@ -33,7 +34,7 @@ from remus_ha.netbuf import announce
 from remus_ha.netbuf.announce import GAPS_S, Announcement, Announcer
 from remus_ha.receive import process as backup_process
 from remus_ha.receive.incoming import Incoming
-from remus_ha.receive.stores import Stores, Told
+from remus_ha.receive.stores import RECOVERIES, Stores, Told
 from remus_ha.stream.xenstream import CHECKPOINT_END
 from remus_ha.waiting import readable
 from tests.functional.checkpoint.pair import UUID, Pair
@@ -175,8 +176,7 @@ def test_a_store_that_dies_ends_the_protection_and_the_guest_goes_on(
     start(pair, disks)
     os.kill(disks.pid("xvdb"), signal.SIGKILL)
     pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
-    assert pair.backup.join() is B.BROKEN
-    assert pair.result("backup")["detail"] == "broken"
+    assert pair.backup.join() is B.DESTROYED
     assert StraightDisks.made[-1].stage.value == "free"
 
 
@@ -246,6 +246,66 @@ def test_a_store_that_dies_with_the_primary_is_taken_up(
     lose_primary(pair)
     pair.wait(lambda: pair.backup_process._decider.state is not B.STANDBY)
     os.kill(pid, signal.SIGKILL)
+    pair.wait(lambda: is_alive(pair))
+    assert disks.images() == [7, 7]
+
+
+def test_a_store_that_dies_before_the_primary_is_missed_is_taken_up(
+    pair: Pair, disks: Disks
+) -> None:
+    """Nobody knows yet that this is the only copy."""
+    start(pair, disks)
+    disks.write(7)
+    wait_epochs(pair, 2)
+    pair.primary_process._peer.close()  # its last words
+    lose_primary(pair)
+    os.kill(disks.pid("xvda"), signal.SIGKILL)
+    pair.wait(lambda: is_alive(pair))
+    assert disks.images() == [7, 7]
+
+
+@pytest.mark.parametrize("killed", [RECOVERIES - 1, RECOVERIES])
+def test_a_journal_is_taken_up_again_if_whoever_did_was_killed(
+    pair: Pair, disks: Disks, monkeypatch: pytest.MonkeyPatch, killed: int
+) -> None:
+    """And the copy is given up only after some tries."""
+    tries: list[int] = []
+    begin = recover.begin
+
+    def begin_or_die(file: Path, commit: int, *, patient: bool) -> "subprocess.Popen[bytes]":
+        tries.append(commit)
+        if len(tries) > killed:
+            return begin(file, commit, patient=patient)
+        return subprocess.Popen(["sh", "-c", "kill -KILL $$"], stdout=subprocess.PIPE)
+
+    monkeypatch.setattr(recover, "begin", begin_or_die)
+    start(pair, disks)
+    disks.write(7)
+    wait_epochs(pair, 2)
+    pid = disks.pid("xvda")
+    os.kill(pid, signal.SIGSTOP)
+    lose_primary(pair)
+    pair.wait(lambda: pair.backup_process._decider.state is not B.STANDBY)
+    os.kill(pid, signal.SIGKILL)
+    if killed < RECOVERIES:
+        pair.wait(lambda: is_alive(pair))
+        assert disks.images() == [7, 7]
+    else:
+        assert pair.backup.join() is not B.ALIVE
+    assert len(tries) == RECOVERIES
+
+
+def test_a_poisoned_store_is_ended_and_its_journal_taken_up(pair: Pair, disks: Disks) -> None:
+    """What it could not write by itself somebody else perhaps can: here its qemu-nbd was killed."""
+    pair.disk_format = "qcow2"
+    start(pair, disks)
+    disks.write(7)
+    wait_epochs(pair, 2)
+    lose_primary(pair)
+    store = disks.pid("xvda")
+    children = Path(f"/proc/{store}/task/{store}/children").read_text().split()
+    (nbd,) = [pid for pid in children if "nbd" in Path(f"/proc/{pid}/comm").read_text()]
+    os.kill(int(nbd), signal.SIGKILL)
     pair.wait(lambda: is_alive(pair))
     assert disks.images() == [7, 7]
 

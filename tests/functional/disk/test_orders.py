@@ -1,5 +1,6 @@
 """The local socket that a store, a block server or a daemon takes its orders by."""
 
+import errno
 import json
 import socket
 import threading
@@ -29,6 +30,8 @@ class Server(OrderServer):
     def carry_out(self, order: Order) -> None:
         self.carried_out.append(order.verb)
         self.say("hello", n=order.n)
+        if order.verb == "break":
+            raise OSError(errno.EIO, "no")
         if order.verb == "wait":
             self.go_on.wait(DEADLINE_S)
 
@@ -68,6 +71,17 @@ def owner(server: Server, path: Path) -> Iterator[Orders]:
     assert made.status()["attended"]
     yield made
     made.close()
+
+
+def test_an_order_that_the_system_refuses_is_answered(
+    server: Server, client: socket.socket
+) -> None:
+    """The connection goes on: its end would mean that the process has died."""
+    client.sendall(b'{"do": "break", "n": 3}\n{"do": "greet"}\n')
+    with client.makefile("rb") as lines:
+        said = [json.loads(lines.readline()) for _ in range(3)]
+    assert [line["said"] for line in said] == ["hello", "failed", "hello"]
+    assert (said[1]["do"], said[1]["n"], said[1]["error"]["code"]) == ("break", 3, "DISK-175")
 
 
 def test_a_client_that_never_reads_holds_nobody_up(server: Server, client: socket.socket) -> None:

@@ -20,6 +20,7 @@ from remus_ha.receive.stores import Stores, Told
 
 VDEV = "xvda"
 URI = "tap:remus:127.0.0.1:9000|aio:/disk.img"
+PARTS = {"said": "parts"}
 POISON = {
     "said": "failed",
     "do": "",
@@ -64,7 +65,7 @@ class Bed:
             prepared=self._prepared,
             committed=lambda n: self.heard.append(f"committed {n}"),
             finished=lambda: self.heard.append("finished"),
-            severed=lambda e: self.heard.append(f"severed {e}"),
+            severed=self._severed,
             gone=lambda e: self.heard.append(f"gone {e}"),
             failed=self._failed,
             hashed=lambda found: self.heard.append(f"hashed {found.n}"),
@@ -75,6 +76,19 @@ class Bed:
         self.heard.append("prepared")
         self.on_prepared()
 
+    def _severed(self, e: RemusError) -> None:
+        self.heard.append(f"severed {e}")
+        self.on_failed()
+
+    def ends_by(self) -> int:
+        """The signal that ends the store."""
+        _, status = os.waitpid(self._store, 0)
+        self._store = -1
+        return os.WTERMSIG(status)
+
+    def lives(self) -> bool:
+        return os.waitpid(self._store, os.WNOHANG) == (0, 0)
+
     def _failed(self, e: RemusError) -> None:
         self.heard.append(str(e))
         self.on_failed()
@@ -82,7 +96,9 @@ class Bed:
     def hear(self, words: str) -> None:
         """Serve until that has been told, and once more."""
         deadline = time.monotonic() + 10
-        assert self.loop.until(lambda: any(words in told for told in self.heard), deadline)
+        assert self.loop.until(lambda: any(words in told for told in self.heard), deadline), (
+            self.heard
+        )
         self.loop.serve(0)
 
     def close(self) -> None:
@@ -97,6 +113,9 @@ def _talk(listener: socket.socket, lines: tuple[dict[str, Any], ...]) -> NoRetur
         listener.listen()
         client, _ = listener.accept()
         client.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        if lines[-1:] == (PARTS,):
+            client.recv(4096)  # it is attended
+            client.close()
         signal.pause()
     finally:
         os._exit(0)
@@ -129,7 +148,20 @@ def test_what_a_store_said_after_its_poison_ends_no_receiver(bed: Bed, uri: str)
     stores = bed.begin(POISON, {"said": "severed"}, uri=uri)
     bed.on_failed = stores.end
     bed.hear("DISK-009")
-    assert len(bed.heard) == 1
+    assert bed.heard == ["severed DISK-016: DISK-009: it is poisoned" if not uri else bed.heard[0]]
+
+
+def test_a_store_that_nobody_can_order_any_more_is_ended(bed: Bed) -> None:
+    """It lives, and has the image, which whoever takes up its journal needs."""
+    bed.begin(PARTS)
+    bed.hear("gone DISK-012")
+    assert bed.ends_by() == signal.SIGKILL
+
+
+def test_a_daemon_that_nobody_can_order_any_more_is_left_alone(bed: Bed) -> None:
+    bed.begin(PARTS, uri=URI)
+    bed.hear("DISK-16")
+    assert bed.lives()
 
 
 def test_an_epoch_that_ends_the_session_is_not_told_closed(bed: Bed) -> None:

@@ -1,8 +1,11 @@
 """What is in the way of an image on the backup; none of these checks changes anything."""
 
+import fcntl
 import os
 import stat
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +134,22 @@ def test_two_protections_onto_one_image(spec: DiskSpec) -> None:
         check_target(replace(spec, overwrite=True), UUID)
     first.close()
     check_target(replace(spec, overwrite=True), UUID)
+
+
+def test_a_patient_opener_waits_for_whoever_has_the_image(
+    spec: DiskSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies slowly has it still, and nothing in /proc says so."""
+    monkeypatch.setattr(image, "_DYING_S", 0.0)
+    path = made(spec)
+    holder = os.open(path, os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(errors.TargetInUse):
+        image.open_alone(path)
+    threading.Timer(0.3, os.close, [holder]).start()
+    began = time.monotonic()
+    os.close(image.open_alone(path, patient=True))
+    assert time.monotonic() - began > 0.25
 
 
 def test_neither_file_nor_device(spec: DiskSpec) -> None:

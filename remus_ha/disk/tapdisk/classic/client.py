@@ -98,5 +98,8 @@ class DaemonClient(StoreClient):
     def kill(self) -> None:
         """It has not answered: the same as if it had ended, but it may be a guest's disk."""
         if not self.gone:
-            self.close()
-            self._ended(self)
+            self._parted()
+
+    def _parted(self) -> None:
+        self.close()
+        self._ended(self)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from remus_ha.disk.errors import (
+    EpochUnkept,
     ImageStill,
     StoreOrder,
     StoreOutgrown,
@@ -22,6 +23,7 @@ from remus_ha.disk.errors import (
 from remus_ha.disk.store import engine
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.image import Image
+from remus_ha.disk.store.log import EpochLog
 
 SIZE = 1 << 20
 Make = Callable[..., EpochStore]
@@ -252,6 +254,55 @@ def test_an_epoch_that_a_write_failed_in_is_never_prepared(
     with pytest.raises(StoreOrder):
         store.commit(n)
     assert store.finish() == n - 1
+
+
+def test_an_epoch_that_cannot_be_written_down_costs_no_earlier_one(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = begin(bed, ack=Ack.DURABLE)
+    lost = threading.Event()
+    store.lost = lost.set
+    store.write(0, b"1" * 512)
+    end_epoch(bed, store, 1)
+    store.write(0, b"2" * 512)
+
+    def fail(_log: EpochLog) -> None:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(EpochLog, "sync", fail)
+    store.close(2)
+    assert lost.wait(10)
+    assert isinstance(store.loss, EpochUnkept)
+    with pytest.raises(StoreOrder):
+        store.commit(2)
+    assert store.finish() == 1
+    assert bed.octets()[:512] == b"1" * 512
+
+
+def test_an_epoch_that_is_dropped_while_it_is_written_down(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is closed meanwhile; nobody minds."""
+    store = begin(bed, ack=Ack.DURABLE)
+    begun, go_on = threading.Event(), threading.Event()
+    sync = EpochLog.sync
+
+    def late(log: EpochLog) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        sync(log)
+
+    monkeypatch.setattr(EpochLog, "sync", late)
+    store.write(0, b"1" * 512)
+    store.close(1)
+    assert begun.wait(10)
+    store.drop()
+    go_on.set()
+    assert store.finish() == 0
+    assert store.loss is None
+    assert store.status()["poisoned"] == ""
+    assert bed.thread is not None
+    assert bed.thread.is_alive()
 
 
 def test_an_epoch_that_cannot_be_begun_is_never_closed(bed: Bed) -> None:
