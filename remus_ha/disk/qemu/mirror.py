@@ -44,6 +44,18 @@ async def attach(
             node_name=names.target(disk.vdev),
             server={"type": "unix", "path": str(sockets[disk.vdev])},
         )
+    starting = asyncio.create_task(_start_all(monitor, domid, disks, rate, quiesce))
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # QEMU has been told already: the guest must not write before it has answered.
+        await asyncio.wait([starting])
+        raise
+
+
+async def _start_all(
+    monitor: Monitor, domid: int, disks: Sequence[Mirrored], rate: int, quiesce: Quiesce
+) -> None:
     with quiesce():
         await rest(monitor, domid)
         for disk in disks:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from remus_ha.disk.qemu.errors import (
     QemuUnreachable,
     RelayDidNotStart,
 )
+from remus_ha.disk.qemu.monitor import Monitor
 from remus_ha.disk.qemu.rest import Quiesce
 from remus_ha.lab.qmp import Qmp
 from remus_ha.waiting import readable
@@ -110,6 +112,31 @@ def test_a_qemu_that_does_not_come_to_rest_does_not_hold_the_guest(
     assert guest.leftovers() == []
     with Qmp(guest.own) as monitor:
         assert monitor.execute("query-status")["status"] == "running"
+
+
+def test_a_session_that_ends_while_a_mirror_starts_lets_the_guest_go_on_after_it(
+    guest: Guest, driver: QemuDisks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write in that moment would crash QEMU 7.2."""
+    sent, do = threading.Event(), Monitor.do
+
+    async def late(monitor: Monitor, command: str, **more: Any) -> Any:
+        if command == "blockdev-mirror":
+            guest.signal(signal.SIGSTOP)
+            sent.set()
+        return await do(monitor, command, **more)
+
+    monkeypatch.setattr(Monitor, "do", late)
+    driver.begin()
+    assert sent.wait(DEADLINE_S)
+    driver.free()
+    time.sleep(0.3)  # it has had its chance
+    paused = guest.paused
+    guest.signal(signal.SIGCONT)
+    assert paused == 1
+    assert reach(driver, Stage.FREE) is None
+    assert guest.paused == 101
+    assert guest.leftovers() == []
 
 
 def test_freeing_leaves_nothing(guest: Guest, driver: QemuDisks) -> None:
