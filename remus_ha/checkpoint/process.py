@@ -169,7 +169,12 @@ class Primary:
             disks=[
                 Mirrored(d.vdev, d.node, d.size, d.port, d.path, d.uri, d.base) for d in s.disks
             ],
-            stores=Stores(s.peer_address, rundir.directory("primary", s.uuid) / "tls", s.disk_rate),
+            stores=Stores(
+                s.peer_address,
+                rundir.directory("primary", s.uuid) / "tls",
+                s.disk_rate,
+                s.detect_ms,
+            ),
             close_there=self._close_there,
             quiesce=lambda: quiesced(s.uuid, lambda: self._xen.control(s.domid, watch=False)),
             log=self.journal,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from remus_ha.disk.qemuimg import FORMATS
+from remus_ha.stream.tcp import USER_TIMEOUT_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,13 @@ class Stores:
     """Where the stores are. ``tls``: directory of the key; ``rate``: octets/s.
 
     ``rate`` bounds the synchronisation, 0: no bound. What the guest writes is never slowed down.
+    ``patience_ms``: how long a write may wait for a network that takes nothing.
     """
 
     address: str
     tls: Path
     rate: int
+    patience_ms: int = USER_TIMEOUT_MS
 
 
 class Stage(enum.Enum):

@@ -132,6 +132,7 @@ class TapdiskDisks(QemuWorker):
             port=disk.port,
             tls=str(self._stores.tls),
             rate=self._stores.rate,
+            patience_ms=self._stores.patience_ms,
             limit=self._limit,
         )
 

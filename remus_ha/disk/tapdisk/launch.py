@@ -8,6 +8,7 @@ from pathlib import Path
 from remus_ha.disk import plugin
 from remus_ha.disk.plugin import Starting
 from remus_ha.disk.tapdisk.errors import ServerDidNotStart, ServerRefused
+from remus_ha.stream.tcp import USER_TIMEOUT_MS
 
 LIMIT = 64 << 20  # octets of the backlog; a guest's write waits beyond
 
@@ -19,7 +20,8 @@ class Setup:
     """What a block server works from. ``size`` and ``limit`` are octets, ``rate`` octets/s.
 
     ``direct``: QEMU had the image open past the page cache, and will again. ``orders`` is the path
-    of the local socket; ``address``, ``port`` and ``tls`` lead to the store.
+    of the local socket; ``address``, ``port`` and ``tls`` lead to the store. ``patience_ms``: how
+    long a network that takes nothing is borne.
     """
 
     disk: str
@@ -31,6 +33,7 @@ class Setup:
     port: int = 0
     tls: str = ""
     rate: int = 0
+    patience_ms: int = USER_TIMEOUT_MS
     limit: int = LIMIT
     ready_fd: int = -1
 

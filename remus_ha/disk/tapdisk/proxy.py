@@ -69,7 +69,7 @@ def after_fork() -> None:
     backlog = Backlog(setup.limit)
     _this.disk = ServedDisk(image, backlog)
     _this.control = ControlServer(Path(setup.orders), _end)
-    where = Where(setup.address, setup.port, setup.tls, setup.size)
+    where = Where(setup.address, setup.port, setup.tls, setup.size, setup.patience_ms)
     _this.control.begin(
         Replication(setup.disk, image, backlog, where, rate=setup.rate, say=_this.control.say)
     )

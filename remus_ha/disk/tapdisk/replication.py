@@ -43,6 +43,7 @@ class Replication:
         self._synced = False
         self._reason = ""
         told = Told(
+            connected=self._on_connected,
             reached=self._on_reached,
             copied=self._on_copied,
             moving=lambda: say("moving"),
@@ -60,9 +61,7 @@ class Replication:
             if self._role is not Role.FRESH:
                 raise AlreadyReplicating(disk=self._disk)
             self._role = Role.PRIMARY
-            self._backlog.open()
         self._sender.start()
-        self._copying.start()
 
     def mark(self, n: int) -> None:
         """What has been written by now is epoch n's. Raises NotReplicating."""
@@ -89,6 +88,13 @@ class Replication:
         self._theirs.end()
         self._sender.end()
         return before is Role.PRIMARY
+
+    def _on_connected(self) -> None:
+        """Not earlier: nobody would take what is kept, and a full backlog holds the guest up."""
+        with self._lock:
+            if self._role is Role.PRIMARY:
+                self._backlog.open()
+        self._copying.start()
 
     def _on_reached(self, n: int) -> None:
         self._reached = n

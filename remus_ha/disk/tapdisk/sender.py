@@ -32,6 +32,7 @@ _READ, _WRITE = 1, 2  # of aio_get_direction
 class Told:
     """Called by the sender's thread; ``lost`` at most once, last."""
 
+    connected: Callable[[], None]
     reached: Callable[[int], None]
     copied: Callable[[], None]
     moving: Callable[[], None]  # the store takes something; at most every ``MOVING_S``
@@ -63,6 +64,7 @@ class Sender:
     def _run(self) -> None:
         try:
             handle = self._connect()
+            self._told.connected()
             while not self._ended:
                 self._send(handle)
                 self._wait(handle, None)
@@ -77,7 +79,7 @@ class Sender:
         """Raises OSError, nbd.Error, StoreLost."""
         where, deadline = self._where, time.monotonic() + CONNECT_S
         sock = socket.create_connection((where.address, where.port), timeout=CONNECT_S)
-        tune(sock)
+        tune(sock, where.patience_ms)
         handle = nbd.NBD()
         secure(handle, where)
         handle.aio_connect_socket(sock.detach())

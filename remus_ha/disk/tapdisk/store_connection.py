@@ -15,12 +15,16 @@ CONNECT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The store's. ``tls`` is the directory of the key, empty: in the clear."""
+    """The store's. ``tls`` is the directory of the key, empty: in the clear.
+
+    ``patience_ms``: a connection that takes nothing for so long is lost.
+    """
 
     address: str
     port: int
     tls: str
     size: int
+    patience_ms: int
 
 
 class StoreLost(Exception):

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.functional.disk.writers import BLOCK, Nbd, Writers, block, number_in
 
 LIMIT = 8 << 20
 PLACES = 300
+MIB = 1 << 20
 
 
 class Proxy:
@@ -129,6 +131,34 @@ def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "primary.img").write_bytes(bytes(4096))
     with pytest.raises(ServerRefused, match="DISK-136"):
         Proxy(tmp_path, None)
+
+
+def test_a_store_that_cannot_be_reached_holds_no_write_up(tmp_path: Path, backup: Backup) -> None:
+    """Its port takes connections, as one behind a firewall may, and nobody is there."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        proxy = Proxy(tmp_path, backup, port=nobody.getsockname()[1])
+        proxy.orders.order("sync")
+        client = Nbd(proxy.nbd)
+        for n in range(3 * LIMIT // MIB):
+            client.write(n * MIB, bytes(MIB))
+        assert proxy.orders.status()["role"] == "primary"
+        proxy.end()
+
+
+def test_a_network_that_takes_nothing_is_lost_within_the_patience(
+    tmp_path: Path, backup: Backup
+) -> None:
+    """Long before the kernel would give the connection up; the write that waits goes on."""
+    proxy = Proxy(tmp_path, backup, patience_ms=1000)
+    proxy.sync()
+    backup.stop()
+    client = Nbd(proxy.nbd)
+    began = time.monotonic()
+    for n in range(SIZE // MIB):
+        client.write(n * MIB, bytes(MIB))
+    assert proxy.orders.said("lost")
+    assert 0.5 < time.monotonic() - began < 8
+    proxy.end()
 
 
 def test_the_copy_of_a_disk_that_is_being_written_is_identical(
