@@ -89,6 +89,12 @@ class Backlog:
                 self._put(Piece(offset, length, None if data is None else bytes(data)))
         return span
 
+    def follow(self, offset: int, data: bytes) -> None:
+        """More for a write that has begun and not ended; waits for no room."""
+        with self._changed:
+            if self._open:
+                self._put(Piece(offset, len(data), data))
+
     def end(self, span: Span) -> None:
         """The image has it, or the guest was told why not.
 

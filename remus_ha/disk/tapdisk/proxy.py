@@ -70,9 +70,10 @@ def after_fork() -> None:
     _this.disk = ServedDisk(image, backlog)
     _this.control = ControlServer(Path(setup.orders), _end)
     where = Where(setup.address, setup.port, setup.tls, setup.size, setup.patience_ms)
-    _this.control.begin(
-        Replication(setup.disk, image, backlog, where, rate=setup.rate, say=_this.control.say)
-    )
+    say = _this.control.say
+    replication = Replication(setup.disk, image, backlog, where, rate=setup.rate, say=say)
+    _this.disk.unknown = replication.lose
+    _this.control.begin(replication)
     plugin.say_ready(setup.ready_fd)
 
 

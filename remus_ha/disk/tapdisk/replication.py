@@ -73,6 +73,10 @@ class Replication:
         """The store has closed epoch n: the writes behind its mark may follow."""
         self._backlog.go_on(n)
 
+    def lose(self, reason: str) -> None:
+        """The store can no longer be kept alike."""
+        self._on_lost(reason)
+
     def free(self) -> None:
         """The guest's writes wait for nobody from now on. Idempotent."""
         self._end("")

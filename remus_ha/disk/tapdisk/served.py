@@ -7,6 +7,7 @@ kernel keeps both ways in agreement on one host; what is flushed is on the disk 
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from remus_ha.disk.store.image import Image
@@ -27,11 +28,15 @@ def open_image(disk: str, path: Path, size: int) -> Image:
     return image
 
 
+_CHUNK = 1 << 20
+
+
 class ServedDisk:
     """Every call may be made by several threads, and raises OSError for the image here alone."""
 
     def __init__(self, image: Image, backlog: Backlog) -> None:
         self._image, self._backlog = image, backlog
+        self.unknown: Callable[[str], None] = lambda reason: None  # what the image holds somewhere
 
     @property
     def size(self) -> int:
@@ -44,6 +49,9 @@ class ServedDisk:
         span = self._backlog.begin(offset, len(data), data)
         try:
             self._image.write(offset, data)
+        except OSError:
+            self._mend(offset, len(data))
+            raise
         finally:
             self._backlog.end(span)
 
@@ -55,8 +63,20 @@ class ServedDisk:
                 self._image.punch(offset, length)
             else:
                 self._image.zero(offset, length)
+        except OSError:
+            self._mend(offset, length)
+            raise
         finally:
             self._backlog.end(span)
+
+    def _mend(self, offset: int, length: int) -> None:
+        """A write has failed here, in part perhaps: the store gets what the image holds now."""
+        try:
+            for start in range(offset, offset + length, _CHUNK):
+                count = min(_CHUNK, offset + length - start)
+                self._backlog.follow(start, bytes(self._image.read(start, count)))
+        except OSError as e:
+            self.unknown(f"{self._image.path} can be neither written nor read: {e.strerror or e}")
 
     def flush(self) -> None:
         """What is complete outlives a power cut here; the backup is not concerned."""

@@ -19,6 +19,7 @@ class Watched(Image):
     def write(self, offset: int, data: bytes | memoryview) -> None:
         self.waiting = self.backlog.figures()["waiting"]
         if self.failing:
+            super().write(offset, data[:2])
             raise OSError(28, "No space left on device")
         super().write(offset, data)
 
@@ -47,6 +48,36 @@ def test_a_write_that_fails_here_lets_go_of_its_place(watched: Watched) -> None:
     watched.failing = False
     disk.write(0, b"again")
     assert watched.read(0, 5) == b"again"
+
+
+def test_a_write_that_fails_here_leaves_the_store_what_the_image_holds(watched: Watched) -> None:
+    disk = ServedDisk(watched, watched.backlog)
+    disk.write(0, b"before")
+    watched.failing = True
+    with pytest.raises(OSError, match="No space"):
+        disk.write(0, b"failed")
+    store = bytearray(6)
+    while isinstance(entry := watched.backlog.take(), Piece):
+        assert entry.data is not None
+        store[entry.offset : entry.offset + entry.length] = entry.data
+        watched.backlog.acknowledged(entry)
+    assert bytes(store) == bytes(watched.read(0, 6)) == b"fafore"
+
+
+def test_an_image_that_can_be_neither_written_nor_read_is_told(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytearray:
+        raise OSError(5, "Input/output error")
+
+    disk = ServedDisk(watched, watched.backlog)
+    told: list[str] = []
+    disk.unknown = told.append
+    watched.failing = True
+    monkeypatch.setattr(watched, "read", fail)
+    with pytest.raises(OSError, match="No space"):
+        disk.write(0, b"failed")
+    assert told == [f"{watched.path} can be neither written nor read: Input/output error"]
 
 
 def test_the_backlog_keeps_what_the_guest_may_overwrite(watched: Watched) -> None:
