@@ -1,6 +1,6 @@
 """The image that a store keeps up to date: a raw file or a block device, and nobody else's.
 
-Opening it never changes what it holds. Its space is set apart when it is made, and zeroes keep
+Opening it never changes what it holds. Its space is set apart when it is taken, and zeroes keep
 their space, so that applying a committed epoch cannot fail for want of room.
 """
 
@@ -43,7 +43,7 @@ def check(path: Path, size: int, *, known: bool) -> None:
         check_room(path, size)
         return
     try:
-        theirs = size_of(fd)
+        theirs, missing = size_of(fd), _missing(fd)
     finally:
         os.close(fd)
     here = {"path": path, "host": socket.gethostname()}
@@ -51,6 +51,14 @@ def check(path: Path, size: int, *, known: bool) -> None:
         raise errors.TargetSize(**here, theirs=theirs, ours=size)
     if not known:
         raise errors.TargetForeign(**here)
+    if missing:
+        check_room(path, missing)
+
+
+def _missing(fd: int) -> int:
+    """Octets of a file that have no space yet."""
+    status = os.fstat(fd)
+    return max(0, status.st_size - status.st_blocks * 512) if stat.S_ISREG(status.st_mode) else 0
 
 
 def unused(path: Path) -> int | None:
@@ -162,11 +170,21 @@ class Image:
 
     @classmethod
     def take(cls, path: Path, size: int, *, known: bool) -> "Image":
-        """Open the image, made first where it is missing. Raises what ``check`` raises."""
+        """Open the image, made first where it is missing, with all of its space.
+
+        Raises what ``check`` raises.
+        """
         check(path, size, known=known)
         if not path.exists():
             _make(path, size)
-        return cls.open(path)
+        made = cls.open(path)
+        try:
+            if _missing(made._fd):
+                _allocate(path, made._fd, size)
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     @classmethod
     def open(cls, path: Path, *, patient: bool = False) -> "Image":
@@ -269,12 +287,21 @@ def _make(path: Path, size: int) -> None:
     except OSError as e:
         raise errors.TargetReadOnly(**here, detail=e.strerror) from e
     try:
-        os.posix_fallocate(fd, 0, size)
-    except OSError as e:
+        _allocate(path, fd, size)
+    except errors.DiskError:
         with contextlib.suppress(OSError):
             path.unlink()
+        raise
+    finally:
+        os.close(fd)
+
+
+def _allocate(path: Path, fd: int, size: int) -> None:
+    """What it holds stays. Raises TargetSpace, TargetReadOnly."""
+    here = {"path": path, "host": socket.gethostname()}
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise errors.TargetSpace(**here, wanted=size, detail=e.strerror) from e
         raise errors.TargetReadOnly(**here, detail=e.strerror) from e
-    finally:
-        os.close(fd)

@@ -223,6 +223,26 @@ def test_a_journal_lies_beside_its_image() -> None:
     assert journal_of(Path("/srv/web1.img")) == Path("/srv/.web1.img.epochs")
 
 
+def test_a_sparse_image_gets_its_space_and_keeps_what_it_holds(
+    spec: DiskSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(spec.path)
+    with path.open("wb") as f:
+        f.truncate(SIZE)
+        f.seek(8192)
+        f.write(b"kept")
+    assert path.stat().st_blocks * 512 < SIZE
+    free = os.statvfs(path.parent)
+    full = os.statvfs_result((*free[:4], 1, *free[5:]))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "statvfs", lambda _path: full)
+        with pytest.raises(errors.TargetSpace):
+            check_target(replace(spec, overwrite=True), UUID)
+    image.Image.take(path, SIZE, known=True).close()
+    assert path.stat().st_blocks * 512 >= SIZE
+    assert path.read_bytes() == bytes(8192) + b"kept" + bytes(SIZE - 8196)
+
+
 def test_no_two_devices_share_a_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_block_device", lambda _path: True)
     paths = ["/dev/vg-a/b", "/dev/vg/a-b", "/dev/vg/a%2Fb", "/dev/vg/a/b"]
