@@ -18,7 +18,7 @@ from remus_ha.checkpoint.epochs import Epochs, Sample, Timing, Trouble
 from remus_ha.checkpoint.figures import Figures
 from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.checkpoint.peer import Peer, Where
-from remus_ha.checkpoint.quiesced import quiesced
+from remus_ha.checkpoint.quiesced import paused_by_us, quiesced
 from remus_ha.checkpoint.session import Session, restarts
 from remus_ha.checkpoint.steady import SteadyDisks
 from remus_ha.checkpoint.verifying import Verifying, VerifyState, VerifyUnknown
@@ -543,7 +543,8 @@ class Primary:
 
     def _resume_guest(self) -> None:
         self._domain.resume()
-        self._domain.unpause()
+        if not paused_by_us(self._session.uuid):  # for instants, and whoever did lets it go on
+            self._domain.unpause()
 
     def _restart_guest(self) -> None:
         """The reboot that the guest asked for: its new vifs come up shut, and are opened next."""

@@ -34,7 +34,7 @@ class State(enum.Enum):
     BEATEN = "beaten"  # another won: copy kept, not running, until the winner has opened
     FENCING = "fencing"  # the operator's word that the other host is dead: swap to me wanted
     GIVING_BACK = "giving_back"  # the copy died after its swap was sent: swap to the peer wanted
-    BROKEN = "broken"  # end: the restore died or a store is poisoned; never swaps
+    BROKEN = "broken"  # end: the restore died or a disk is lost; never swaps
     DESTROYED = "destroyed"  # end: another has won or the guest was stopped; copy destroyed
     STOPPED = "stopped"  # end: there never was a copy
 
@@ -56,7 +56,7 @@ class Event(enum.Enum):
     OPENED_RECORDED = "opened_recorded"  # answer to RECORD_OPENED
     RECORD_FAILED = "record_failed"  # no answer to RECORD_OPENED, or an error
     RESTORED = "restored"  # the domain runs behind shut vifs
-    RESTORE_FAILED = "restore_failed"  # restore or domain died, or a store is poisoned
+    RESTORE_FAILED = "restore_failed"  # restore or domain died, or a disk is lost
     OPERATOR_FENCED = "operator_fenced"  # the operator's word that the other host is fenced
     STORE_ACCEPTED = "store_accepted"  # W9: both hosts have reported, or the operator decided
 
@@ -92,7 +92,7 @@ class Facts:
     opened: bool = False  # READ: the winner of the register's value has recorded its opening
     committed: bool = False  # RESTART: at least one epoch was committed
     restored: bool = False  # any: the domain has been restored and lives, running or paused
-    broken: bool = False  # RESTART: restore dead, or store poisoned
+    broken: bool = False  # RESTART: restore dead, or a disk lost
 
 
 LOST: Final = frozenset({Standing.OTHER, Standing.STILL_OTHER})
@@ -154,7 +154,7 @@ def restored(facts: Facts) -> bool:
 
 
 def broken(facts: Facts) -> bool:
-    """The restore died or a store is poisoned."""
+    """The restore died or a disk is lost."""
     return facts.broken
 
 

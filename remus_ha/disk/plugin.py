@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -55,6 +56,11 @@ def outlive_parent() -> None:
     They do so by the kernel's means, whether ``--exit-with-parent`` was asked for or not.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def die_with_parent() -> None:
+    """Whoever started this process; its thread, to be exact (prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def above_listener(fd: int) -> int:

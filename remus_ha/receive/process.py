@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -145,6 +146,7 @@ class Backup:
         self._promotion = incoming.directory() / "promoted"
         self._promoted = False
         self._win_noted = True  # there is none yet
+        self._noting: threading.Thread | None = None
         self._asker = asker
         self._decider = self._new_decider(State.RECEIVING, generation=0)
         self._server = ControlSocket(
@@ -470,7 +472,9 @@ class Backup:
             self._inflow.limit = None
         if n == 0:
             self._reservation.end()  # all of the guest's memory is there
-            self._loop.after(0.0, lambda: self._note(of_replica))
+            # Not here: the image's file system may be busy with all of the first copy.
+            self._noting = threading.Thread(target=self._note, args=(of_replica,), daemon=True)
+            self._noting.start()
         self._decider.feed(Event.COMMITTED)
         self._wait_for(Wait.SOURCE)
 
@@ -619,6 +623,8 @@ class Backup:
         guest's.
         """
         self._win_noted = True
+        if self._noting is not None:
+            self._noting.join()
         ledger = self._decider.ledger
         win = ledger.known.generation if ledger.known else ledger.session
         self._note(lambda owns: of_win(owns, win))

@@ -104,8 +104,8 @@ class Stores:
                 try:
                     if process is not None:
                         process.wait()
-                    taken(store.spec)
                     self._connect(store)
+                    taken(store.spec)
                 except RemusError as e:
                     problems.append(e)
         finally:

@@ -7,14 +7,20 @@ from remus_ha.stream.errors import PortInUse, Unreachable
 USER_TIMEOUT_MS = 10_000
 
 
-def tune(sock: socket.socket, user_timeout_ms: int = USER_TIMEOUT_MS) -> None:
+def tune(
+    sock: socket.socket, user_timeout_ms: int = USER_TIMEOUT_MS, *, idle: bool = False
+) -> None:
     """Send small things at once; let the kernel give up on a silent peer after the timeout.
 
-    A backstop only: detection is by progress, in the loop.
+    A backstop only: detection is by progress, in the loop. ``idle``: it may have nothing to send
+    for long, and somebody else notices the peer's death then. Otherwise the kernel asks the peer,
+    and with a short timeout gives up for a single answer that is lost.
     """
     tcp = socket.IPPROTO_TCP
     sock.setsockopt(tcp, socket.TCP_NODELAY, 1)
     sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+    if idle:
+        return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(tcp, socket.TCP_KEEPIDLE, 2)
     sock.setsockopt(tcp, socket.TCP_KEEPINTVL, 2)

@@ -180,7 +180,7 @@ class Image:
         made = cls.open(path)
         try:
             if _missing(made._fd):
-                _allocate(path, made._fd, size)
+                _fill(path, made._fd, size)
         except BaseException:
             made.close()
             raise
@@ -294,6 +294,14 @@ def _make(path: Path, size: int) -> None:
         raise
     finally:
         os.close(fd)
+
+
+def _fill(path: Path, fd: int, size: int) -> None:
+    """Set the space of its holes apart where the file system can. Raises TargetSpace."""
+    if _libc.fallocate(fd, 0, 0, size) and ctypes.get_errno() in (errno.ENOSPC, errno.EDQUOT):
+        detail = os.strerror(ctypes.get_errno())
+        here = {"path": path, "host": socket.gethostname()}
+        raise errors.TargetSpace(**here, wanted=size, detail=detail)
 
 
 def _allocate(path: Path, fd: int, size: int) -> None:

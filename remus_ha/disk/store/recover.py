@@ -1,9 +1,9 @@
 """Finish a dead store's work: ``python -m remus_ha.disk.store.recover SETUP N [patient]``.
 
 Commits epoch ``N`` if it is not committed yet and has to be (-1: none), drops what is not
-committed, applies the rest. ``patient``: whoever has the image is waited for without end. One line
-of JSON says how it went. ``begin`` runs it in the interpreter of the stores, which alone is sure to
-have what they need.
+committed, applies the rest. ``patient``: whoever has the image is waited for without end, as long
+as the process lives that started this one. One line of JSON says how it went. ``begin`` runs it in
+the interpreter of the stores, which alone is sure to have what they need.
 """
 
 import json
@@ -64,6 +64,8 @@ def recover(setup: Setup, commit: int, *, patient: bool = False) -> int:
 def main() -> int:
     setup, commit = Setup.load(Path(sys.argv[1])), int(sys.argv[2])
     patient = "patient" in sys.argv[3:]
+    if patient:  # the next receiver tries anew, and must not be disturbed
+        plugin.die_with_parent()
     try:
         print(json.dumps({"finished": recover(setup, commit, patient=patient)}))
     except RemusError as e:

@@ -342,6 +342,12 @@ class DaemonAttended(TapdiskError):
     remedy = "End the guest's protection first: 'remus-ha unprotect NAME' on its primary."
 
 
+class ImagesApart(TapdiskError):
+    code = "DISK-163"
+    cause = "the backup's image can no longer be kept like {disk}: {detail}"
+    remedy = "Look here at 'dmesg' and at the room beside the image; then replicate it anew."
+
+
 class AttachFailed(TapdiskError):
     code = "DISK-155"
     cause = "{command} failed: {detail}"

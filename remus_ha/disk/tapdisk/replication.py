@@ -75,7 +75,8 @@ class Replication:
 
     def lose(self, reason: str) -> None:
         """The store can no longer be kept alike."""
-        self._on_lost(reason)
+        if self._role is Role.PRIMARY:
+            self._on_lost(reason)
 
     def free(self) -> None:
         """The guest's writes wait for nobody from now on. Idempotent."""

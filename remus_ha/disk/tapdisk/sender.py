@@ -79,7 +79,7 @@ class Sender:
         """Raises OSError, nbd.Error, StoreLost."""
         where, deadline = self._where, time.monotonic() + CONNECT_S
         sock = socket.create_connection((where.address, where.port), timeout=CONNECT_S)
-        tune(sock, where.patience_ms)
+        tune(sock, where.patience_ms, idle=True)
         handle = nbd.NBD()
         secure(handle, where)
         handle.aio_connect_socket(sock.detach())

@@ -28,7 +28,7 @@ def open_image(disk: str, path: Path, size: int) -> Image:
     return image
 
 
-_CHUNK = 1 << 20
+_MENDED = 32 << 20  # octets: as large as a write can be; zeroes may be more
 
 
 class ServedDisk:
@@ -72,11 +72,14 @@ class ServedDisk:
     def _mend(self, offset: int, length: int) -> None:
         """A write has failed here, in part perhaps: the store gets what the image holds now."""
         try:
-            for start in range(offset, offset + length, _CHUNK):
-                count = min(_CHUNK, offset + length - start)
-                self._backlog.follow(start, bytes(self._image.read(start, count)))
+            data = bytes(self._image.read(offset, length)) if length <= _MENDED else None
         except OSError as e:
             self.unknown(f"{self._image.path} can be neither written nor read: {e.strerror or e}")
+            return
+        if data is None:
+            self.unknown(f"{length} octets could not be written to {self._image.path}")
+        else:
+            self._backlog.follow(offset, data)
 
     def flush(self) -> None:
         """What is complete outlives a power cut here; the backup is not concerned."""

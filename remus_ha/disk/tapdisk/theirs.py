@@ -32,7 +32,7 @@ class Theirs:
             (where.address, where.port), timeout=CONNECT_S
         )
         sock.settimeout(None)
-        tune(sock, where.patience_ms)
+        tune(sock, where.patience_ms, idle=True)
         handle = self._handle = nbd.NBD()
         secure(handle, where)
         handle.set_export_name(digests.EXPORT)

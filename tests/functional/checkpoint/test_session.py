@@ -3,11 +3,13 @@
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from remus_ha import rundir
 from remus_ha.checkpoint import process
+from remus_ha.checkpoint.quiesced import quiesced
 from remus_ha.cmd import fenced
 from remus_ha.core import backup as backup_table
 from remus_ha.core import primary as primary_table
@@ -444,6 +446,22 @@ def test_a_guest_that_suspends_long_after_the_session_has_ended(pair: Pair) -> N
     time.sleep(0.5)
     assert pair.guest.life() is Life.RUNNING
     assert pair.story.of("guest", "resume")[-2:] == ["guest suspended", "resume"]
+
+
+def test_a_guest_that_a_disks_driver_has_paused_is_left_to_it(pair: Pair) -> None:
+    """QEMU is not to see a write before it has answered; the driver lets the guest go on then."""
+    pair.start()
+    pair.wait_protected()
+    guest = pair.guest
+    control = SimpleNamespace(  # of its own: the primary closes its
+        life=guest.life, pause=guest.pause, unpause=guest.unpause, close=lambda: None
+    )
+    with quiesced(UUID, lambda: control):
+        pair.store.away.add("b")
+        pair.cut()
+        assert pair.primary.join() is P.ALONE
+        assert guest.life() is Life.PAUSED
+    assert guest.life() is Life.RUNNING
 
 
 def test_a_guest_that_takes_the_request_and_never_suspends(

@@ -61,6 +61,7 @@ class Backup(Disk):
         self._say, self._looker = say, Looker(self._store, say)
         self._store.prepared = self._on_prepared
         self._store.failed = lambda e: say("failed", error=e.as_dict(), do="")
+        self._store.lost = self._on_outgrown
         threading.Thread(target=self._prepare_all, name="prepare", daemon=True).start()
         self._store.close(0)
         self._first_prepared.wait()
@@ -85,6 +86,11 @@ class Backup(Disk):
                 return
         self._reception.prepared(n)
         self._say("prepared", n=n)
+
+    def _on_outgrown(self) -> None:
+        """The store takes nothing any more, for a reason of its own. Under its lock."""
+        loss = self._store.loss
+        self._say("severed", **({"error": loss.as_dict()} if loss else {}))
 
     def _on_lost(self, error: RemusError) -> None:
         self._reason = str(error)

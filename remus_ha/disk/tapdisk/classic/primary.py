@@ -15,6 +15,7 @@ from remus_ha.disk.tapdisk.classic.disk import Disk, Role, Say
 from remus_ha.disk.tapdisk.classic.flushes import Flushes
 from remus_ha.disk.tapdisk.classic.gate import Gate
 from remus_ha.disk.tapdisk.classic.stream import COMMIT_S, Stream, Told
+from remus_ha.disk.tapdisk.errors import ImagesApart
 from remus_ha.disk.tapdisk.fifo import TapdiskFifos
 from remus_ha.disk.tapdisk.launch import LIMIT
 from remus_ha.disk.tapdisk.peer import PrimaryPeer
@@ -42,6 +43,7 @@ class Primary(Disk):
         self._role, self._reason = Role.PRIMARY, ""
         self._backlog = Backlog(LIMIT)
         self._served = ServedDisk(image, self._backlog)
+        self._served.unknown = self._on_unknown
         self._flushes = Flushes(fifos, self._backlog.mark)
         self._last = threading.Event()
         told = Told(committed=self._on_committed, lost=self._on_lost)
@@ -90,6 +92,10 @@ class Primary(Disk):
         self._flushes.fail()
         self._last.set()
         self._log(f"UNPROTECTED from now on, the guest goes on: {error}. {error.advice}")
+
+    def _on_unknown(self, detail: str) -> None:
+        if self._role is Role.PRIMARY:
+            self._on_lost(ImagesApart(disk=self._image.path, detail=detail))
 
     def settle(self) -> None:
         self._gate.shut()
