@@ -14,6 +14,8 @@ from remus_ha.disk.store.image import Image
 from remus_ha.disk.tapdisk.backlog import Backlog
 from remus_ha.disk.tapdisk.errors import ImageUnusable
 
+_MENDED = 32 << 20  # octets: as large as a write can be; zeroes may be more
+
 
 def open_image(disk: str, path: Path, size: int) -> Image:
     """The image here, which QEMU has open as well. Raises ImageUnusable."""
@@ -26,9 +28,6 @@ def open_image(disk: str, path: Path, size: int) -> Image:
         detail = f"it has {image.size} octets instead of {size}"
         raise ImageUnusable(disk=disk, path=path, detail=detail)
     return image
-
-
-_MENDED = 32 << 20  # octets: as large as a write can be; zeroes may be more
 
 
 class ServedDisk:

@@ -40,6 +40,7 @@ from remus_ha.waiting import readable
 from tests.functional.checkpoint.pair import UUID, Pair
 from tests.functional.checkpoint.straight import StraightDisks
 from tests.functional.disk.store.test_nbd import Client
+from tests.functional.disk.store.test_qcow2 import qemu_nbd
 
 B = backup_table.State
 SIZE = 1 << 20
@@ -119,6 +120,17 @@ def lose_primary(pair: Pair) -> None:
     """For the backup and the witness it is gone."""
     pair.store.away.add("a")
     pair.silence()
+
+
+def write_and_lose_primary_and_store(pair: Pair, disks: Disks) -> None:
+    """Both disks hold 7; the store of xvda is dead when the copy is to live."""
+    disks.write(7)
+    wait_epochs(pair, 2)
+    pid = disks.pid("xvda")
+    os.kill(pid, signal.SIGSTOP)
+    lose_primary(pair)
+    pair.wait(lambda: pair.backup_process._decider.state is not B.STANDBY)
+    os.kill(pid, signal.SIGKILL)
 
 
 def is_alive(pair: Pair) -> bool:
@@ -239,13 +251,7 @@ def test_a_store_that_dies_with_the_primary_is_taken_up(
     """Its process is gone when the copy is to live: what it had committed is in its journal."""
     pair.disk_format = image_format
     start(pair, disks)
-    disks.write(7)
-    wait_epochs(pair, 2)
-    pid = disks.pid("xvda")
-    os.kill(pid, signal.SIGSTOP)
-    lose_primary(pair)
-    pair.wait(lambda: pair.backup_process._decider.state is not B.STANDBY)
-    os.kill(pid, signal.SIGKILL)
+    write_and_lose_primary_and_store(pair, disks)
     pair.wait(lambda: is_alive(pair))
     assert disks.images() == [7, 7]
 
@@ -280,13 +286,7 @@ def test_a_journal_is_taken_up_again_if_whoever_did_was_killed(
 
     monkeypatch.setattr(recover, "begin", begin_or_die)
     start(pair, disks)
-    disks.write(7)
-    wait_epochs(pair, 2)
-    pid = disks.pid("xvda")
-    os.kill(pid, signal.SIGSTOP)
-    lose_primary(pair)
-    pair.wait(lambda: pair.backup_process._decider.state is not B.STANDBY)
-    os.kill(pid, signal.SIGKILL)
+    write_and_lose_primary_and_store(pair, disks)
     if killed < RECOVERIES:
         pair.wait(lambda: is_alive(pair))
         assert disks.images() == [7, 7]
@@ -302,10 +302,7 @@ def test_a_poisoned_store_is_ended_and_its_journal_taken_up(pair: Pair, disks: D
     disks.write(7)
     wait_epochs(pair, 2)
     lose_primary(pair)
-    store = disks.pid("xvda")
-    children = Path(f"/proc/{store}/task/{store}/children").read_text().split()
-    (nbd,) = [pid for pid in children if "nbd" in Path(f"/proc/{pid}/comm").read_text()]
-    os.kill(int(nbd), signal.SIGKILL)
+    os.kill(qemu_nbd(disks.pid("xvda")), signal.SIGKILL)
     pair.wait(lambda: is_alive(pair))
     assert disks.images() == [7, 7]
 

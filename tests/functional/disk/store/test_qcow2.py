@@ -59,9 +59,9 @@ def octets(image: Path) -> bytes:
     return raw.read_bytes()
 
 
-def qemu_nbd(store: Store) -> int:
-    """The process that a store has started."""
-    children = Path(f"/proc/{store.pid}/task/{store.pid}/children").read_text().split()
+def qemu_nbd(store: int) -> int:
+    """The process that a store's process has started."""
+    children = Path(f"/proc/{store}/task/{store}/children").read_text().split()
     (pid,) = [int(pid) for pid in children if "nbd" in Path(f"/proc/{pid}/comm").read_text()]
     return pid
 
@@ -137,7 +137,7 @@ def test_a_killed_store_is_taken_up(store: Store, client: Client) -> None:
 
 
 def test_qemu_nbd_does_not_outlive_its_store(store: Store) -> None:
-    end = os.pidfd_open(qemu_nbd(store))
+    end = os.pidfd_open(qemu_nbd(store.pid))
     store.end()
     assert readable(end, 10)
     os.close(end)
@@ -180,7 +180,7 @@ def test_what_counts_as_applied_outlives_a_kill(store: Store, client: Client) ->
 def test_a_qemu_nbd_that_dies_poisons_the_store(store: Store, client: Client) -> None:
     assert "wrote" in client.write(0, 4096, 1)
     commit(store, 0)
-    os.kill(qemu_nbd(store), signal.SIGKILL)
+    os.kill(qemu_nbd(store.pid), signal.SIGKILL)
     assert "wrote" in client.write(0, 4096, 2)
     store.end_epoch(1)
     store.order("commit", 1)
