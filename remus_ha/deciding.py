@@ -15,12 +15,14 @@ from remus_ha.core import witness as rule
 from remus_ha.core.register import Register
 from remus_ha.core.table import Machine
 from remus_ha.core.witness import Ledger
+from remus_ha.exceptions import RemusError
 from remus_ha.loop import Loop, Timer
 from remus_ha.witness.asker import Answer, Asker, OpenedRequest, SwapRequest
 from remus_ha.witness.base import Reading, Swap
 from remus_ha.witness.errors import WitnessRewound
 
 RETRY_S = 0.5
+ACCEPT_STORE = "accept-store"  # a per-guest process's command, with the incarnation
 
 S = TypeVar("S", bound=enum.Enum)
 E = TypeVar("E", bound=enum.Enum)
@@ -47,11 +49,16 @@ class Decider(Generic[S, E, F, A]):
         uuid: str,
         ledger: Ledger,
         keep: Callable[[Ledger], None],
+        keep_opened: Callable[[int], None],
         log: Callable[[str], None],
     ) -> None:
-        """``keep`` writes the ledger down for a successor, before anything rests on it."""
+        """``keep`` writes the ledger down for a successor, before anything rests on it;
+
+        ``keep_opened`` the generation that the witness has noted as opened.
+        """
         self._loop, self._machine, self._events, self._facts = loop, machine, events, facts
-        self._asker, self._uuid, self._log, self._keep = asker, uuid, log, keep
+        self._asker, self._uuid, self._log = asker, uuid, log
+        self._keep, self._keep_opened = keep, keep_opened
         self._complaint = ""
         self.ledger = ledger
         self._queue: deque[tuple[E, dict[str, Any]]] = deque()
@@ -134,11 +141,10 @@ class Decider(Generic[S, E, F, A]):
             self._take(answer)
 
     def _take(self, answer: Answer) -> None:
-        complaint = str(answer.error) if answer.error else ""
-        if complaint != self._complaint:
-            self._log(f"the witness: {complaint or 'answers again'}")
-            self._complaint = complaint
+        self._complain(answer.error or self._distrust(answer.result))
         if isinstance(answer.request, OpenedRequest):
+            if answer.error is None:
+                self._keep_opened(answer.request.generation)
             self._tell("RECORD_FAILED" if answer.error else "OPENED_RECORDED")
         elif isinstance(answer.result, Reading):
             self._take_reading(answer.result)
@@ -149,6 +155,21 @@ class Decider(Generic[S, E, F, A]):
             self._tell("SWAP_REFUSED" if rewound else "SWAP_UNKNOWN")
         else:
             self._tell("READ_FAILED")
+
+    def _distrust(self, result: Reading | Swap | None) -> RemusError | None:
+        """What the table takes as no evidence (W9) is told to the operator."""
+        known = self.ledger.incarnation
+        if not isinstance(result, Reading) or known in (None, result.incarnation):
+            return None
+        why = f"incarnation is {result.incarnation}, {known} was known"
+        return WitnessRewound(store="of this guest", why=why)
+
+    def _complain(self, error: RemusError | None) -> None:
+        """Once, and once more when it is over."""
+        complaint = str(error) if error else ""
+        if complaint != self._complaint:
+            self._log(f"the witness: {complaint or 'answers again'}")
+            self._complaint = complaint
 
     def _take_reading(self, reading: Reading) -> None:
         self.ledger, view = rule.read(
@@ -165,6 +186,18 @@ class Decider(Generic[S, E, F, A]):
 
     def _tell(self, event: str, **facts: Any) -> None:
         self.feed(self._events[event], **facts)
+
+    def accept_store(self, incarnation: str) -> bool:
+        """The store's new life counts from now on (W9); False where that is known already."""
+        if self.ledger.incarnation == incarnation:
+            return False
+        self._log(f"the witness's new life {incarnation} is accepted")
+        self._request()
+        self._asker.begin_anew()
+        accepted = rule.accept_incarnation(self.ledger)
+        self.ledger = replace(accepted, incarnation=incarnation)
+        self._tell("STORE_ACCEPTED")
+        return True
 
     def close(self) -> None:
         self._loop.forget(self._asker.fileno())

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from remus_ha import rundir
+from remus_ha import kept, rundir
 from remus_ha.caretaker import start_detached
 from remus_ha.checkpoint.session import Session, SessionDisk, SessionVif, ends_of, restarts
 from remus_ha.disk import tls
@@ -39,8 +39,9 @@ from remus_ha.netbuf.precheck import vif_obstacles
 from remus_ha.receive.request import Reply, Request, VifSpec, parse_refusals, parse_reply, to_line
 from remus_ha.receive.start import CHECKED
 from remus_ha.stream.credentials import Credentials, create, save_key
-from remus_ha.witness.errors import WitnessMissing
-from remus_ha.witness.load import open_witness
+from remus_ha.witness.errors import WitnessMissing, WitnessRewound
+from remus_ha.witness.load import NONE_URL, open_witness
+from remus_ha.witness.none import is_none
 
 WITNESS_S = 5.0
 JOURNAL_LIMIT = 1 << 30  # octets that a disk's store may set aside before it slows the guest down
@@ -149,6 +150,7 @@ class Arrangement:
         )
         self._disk_key = tls.create() if self._disks else ""
         self._base = 0
+        self._witness_life = ""  # once the witness has been asked
         self._unready: list[RemusError] = []
         try:
             self._base = standing.base_of(self._daemons)
@@ -222,12 +224,16 @@ class Arrangement:
             driver = open_witness(wish.witness, force=wish.force, entry=wish.witness_entry or None)
             try:
                 driver.connect(WITNESS_S)
-                driver.read(self.guest.uuid, WITNESS_S)
+                reading = driver.read(self.guest.uuid, WITNESS_S)
             finally:
                 driver.close()
         except RemusError as e:
             return [e]
-        return []
+        if is_none(wish.witness or NONE_URL):
+            return []
+        self._witness_life = reading.incarnation
+        why = kept.distrust(self.guest.uuid, reading.incarnation)
+        return [WitnessRewound(store=wish.witness, why=why)] if why else []
 
     def request(self, own: Credentials) -> Request:
         guest, wish = self.guest, self.wish
@@ -244,7 +250,7 @@ class Arrangement:
             primary_nonce=rundir.identity(guest.uuid),
             xen_version=self.xen.version,
             witness=wish.witness or "none:",
-            witness_memory={},
+            witness_life=self._witness_life,
             detect_ms=wish.detect_ms,
             certificate=base64.b64encode(own.certificate).decode(),
             wall_clock_s=time.time(),

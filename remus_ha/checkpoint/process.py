@@ -30,7 +30,7 @@ from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.states import PRIMARY, Protection
 from remus_ha.core.table import Machine
 from remus_ha.core.witness import Ledger
-from remus_ha.deciding import Decider
+from remus_ha.deciding import ACCEPT_STORE, Decider
 from remus_ha.disk.base import DiskDriver, Mirrored, Stores
 from remus_ha.disk.lineage import Lineage, generation_of, in_session, record
 from remus_ha.exceptions import RemusError
@@ -135,6 +135,7 @@ class Primary:
             uuid=session.uuid,
             ledger=self._ledger(kept, me, peer, witness),
             keep=lambda ledger: kept.keep(ledger, witness.memory),
+            keep_opened=kept.keep_opened,
             log=self.journal,
         )
         self._server = ControlSocket(
@@ -618,6 +619,8 @@ class Primary:
             self.journal(f"the operator says that {self._session.peer_host} is fenced")
             self._decider.feed(Event.OPERATOR_FENCED)
             return {"accepted": True}
+        if command == ACCEPT_STORE:
+            return {"accepted": self._decider.accept_store(str(request["incarnation"]))}
         raise ValueError(f"no command {command!r}")
 
     def _begin_verifying(self, rate: int) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from remus_ha import rundir
+from remus_ha.cmd import witness_accept
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
@@ -17,6 +18,7 @@ from remus_ha.loading import entry_point
 from remus_ha.witness import admin
 from remus_ha.witness.base import Swap, WitnessDriver
 from remus_ha.witness.load import NAMESPACE, driver_name, open_witness
+from remus_ha.witness.rewound import parties
 
 TIMEOUT_S = 5.0
 
@@ -49,6 +51,7 @@ def add_parser(commands: Any) -> None:
     incarnate.add_argument("url", metavar="URL")
     incarnate.set_defaults(run=_incarnate)
 
+    witness_accept.add_parser(verbs)
     release = verbs.add_parser(
         "release", help="give up this host's claim to a guest that has left it on purpose"
     )
@@ -60,6 +63,12 @@ def add_parser(commands: Any) -> None:
     )
     claim.add_argument("url", metavar="URL")
     claim.add_argument("uuid", metavar="UUID")
+    claim.add_argument(
+        "--fenced",
+        metavar="HOST",
+        default="",
+        help="take it from HOST, which is off for good or has no copy of the guest any more",
+    )
     claim.set_defaults(run=_claim)
 
 
@@ -86,15 +95,20 @@ class Held:
 
 
 @contextmanager
-def _held(url: str, uuid: str) -> Iterator[Held]:
-    """The register, nobody's or this host's alone. Raises NotHolder."""
+def _held(url: str, uuid: str, fenced: str = "") -> Iterator[Held]:
+    """The register, nobody's or this host's alone, or that of a host which is ``fenced``.
+
+    Raises NotHolder.
+    """
     me = Identity(socket.gethostname(), rundir.identity(uuid))
     driver = open_witness(url, force=False, entry=entry_point(NAMESPACE, driver_name(url)))
     try:
         held = Held(driver, uuid, me, driver.read(uuid, TIMEOUT_S).register)
         register = held.register
         if register is not None and not held.is_free:
-            if register.kind is not Kind.HOLDER or register.holder != me:
+            mine = register.kind is Kind.HOLDER and register.holder == me
+            left = fenced and parties(register) <= {me.host, fenced}
+            if not mine and not left:
                 raise NotHolder(uuid=uuid, holder=register.holder, me=me)
         yield held
     finally:
@@ -117,7 +131,7 @@ def _release(args: argparse.Namespace) -> int:
 def _claim(args: argparse.Namespace) -> int:
     """Only where the guest is; what was won and written down is opened afterwards (W2, W12)."""
     guest = XenDriver().find(args.uuid)
-    with _held(args.url, guest.uuid) as held:
+    with _held(args.url, guest.uuid, args.fenced) as held:
         mine = held.swap(Kind.HOLDER, held.me)
         held.driver.record_opened(guest.uuid, mine.generation, TIMEOUT_S, won=mine)
     print(f"{guest.uuid}: claimed, generation {mine.generation}")

@@ -58,8 +58,12 @@ class Register:
     @classmethod
     def decode(cls, raw: bytes) -> "Register":
         """The inverse of ``encode``. Raises ValueError for anything else."""
+        return cls.from_dict(json.loads(raw))
+
+    @classmethod
+    def from_dict(cls, d: Any) -> "Register":
+        """The inverse of ``as_dict``. Raises ValueError for anything else."""
         try:
-            d = json.loads(raw)
             return cls(
                 generation=int(d["generation"]),
                 kind=Kind(d["kind"]),
@@ -67,4 +71,4 @@ class Register:
                 backup=Identity(*d["backup"]) if d["backup"] else None,
             )
         except (KeyError, TypeError, AttributeError) as e:
-            raise ValueError(f"not a register: {raw!r}") from e
+            raise ValueError(f"not a register: {d!r}") from e

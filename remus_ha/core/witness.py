@@ -74,6 +74,15 @@ class Ledger:
     seen: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What a host can report to a store that went back in time (W9)."""
+
+    incarnation: str | None = None
+    known: Register | None = None
+    opened: int = 0
+
+
 def read(
     ledger: Ledger, register: Register | None, opened: int, incarnation: str
 ) -> tuple[Ledger, View]:

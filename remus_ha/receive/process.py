@@ -23,7 +23,7 @@ from remus_ha.core.backup import Action, Event, Facts, State
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.states import BACKUP
 from remus_ha.core.table import Machine
-from remus_ha.deciding import Decider
+from remus_ha.deciding import ACCEPT_STORE, Decider
 from remus_ha.disk import target
 from remus_ha.disk.lineage import NEVER, Lineage, in_session, of_replica, of_win, record
 from remus_ha.exceptions import RemusError
@@ -163,7 +163,9 @@ class Backup:
         me = Identity(self._incoming.host, self._incoming.nonce)
         ledger = self._kept.ledger(me, primary, same_session=not generation)
         if generation:
-            ledger = replace(ledger, session=generation)
+            # What has not been here before has seen no store: the primary's counts (W9).
+            life = ledger.incarnation or self._request.witness_life or None
+            ledger = replace(ledger, session=generation, incarnation=life)
             self._kept.keep(ledger, self._driver.memory)
         self._assume_pair(ledger.session, primary, me)
         return Decider(
@@ -176,6 +178,7 @@ class Backup:
             uuid=self._request.guest_uuid,
             ledger=ledger,
             keep=lambda ledger: self._kept.keep(ledger, self._driver.memory),
+            keep_opened=self._kept.keep_opened,
             log=self.journal,
         )
 
@@ -676,6 +679,8 @@ class Backup:
             self.journal(f"the operator says that {self._request.primary_host} is fenced")
             self._decider.feed(Event.OPERATOR_FENCED)
             return {"accepted": True}
+        if request.get("command") == ACCEPT_STORE:
+            return {"accepted": self._decider.accept_store(str(request["incarnation"]))}
         raise ValueError(f"no command {request.get('command')!r}")
 
     def status(self, after: int = 0) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from remus_ha.disk.spec import DiskSpec, valid
 from remus_ha.exceptions import RemusError
 
-VERSION = 1
+VERSION = 2
 _SESSION = re.compile("[0-9a-f]{32}")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIMIT = 1 << 20  # octets of a line: a domain's configuration is a few KiB
@@ -68,7 +68,7 @@ class Request:
     primary_nonce: str
     xen_version: str
     witness: str  # URL; empty: none (forced)
-    witness_memory: dict[str, Any]
+    witness_life: str  # the incarnation that the primary has seen; empty: none (forced)
     detect_ms: int
     certificate: str  # base64 of DER
     wall_clock_s: float

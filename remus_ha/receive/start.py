@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from remus_ha import rundir
+from remus_ha import kept, rundir
 from remus_ha.caretaker import start_detached
 from remus_ha.disk import qemuimg
 from remus_ha.disk.errors import BackingMissing, DiskNotThere
@@ -25,6 +25,8 @@ from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.lines import read_line
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.request import LIMIT, Request, parse_request, refusal
+from remus_ha.witness.errors import WitnessRewound
+from remus_ha.witness.none import is_none
 
 START_S = 90.0
 
@@ -64,12 +66,21 @@ def check(request: Request) -> list[RemusError]:
     if rundir.is_running("backup", request.guest_uuid):
         found.append(AlreadyReceiving(name=request.guest_name))
     found += XenDriver().backup_obstacles(_guest(request), request.xen_version)
+    found += _witness_obstacles(request)
     for spec in request.disks:
         try:
             check_target(spec, request.guest_uuid)
         except RemusError as e:
             found.append(e)
     return found + _missing_disks(request)
+
+
+def _witness_obstacles(request: Request) -> list[RemusError]:
+    """Whether this host would hold for ever, should it have to decide (W9)."""
+    if is_none(request.witness):
+        return []
+    why = kept.distrust(request.guest_uuid, request.witness_life)
+    return [WitnessRewound(store=request.witness, why=why)] if why else []
 
 
 def _missing_disks(request: Request) -> list[RemusError]:

@@ -45,7 +45,7 @@ class Incarnated:
     after: str
 
 
-class _Session:
+class Session:
     """Transactions against the store of a URL, without judging what it was before."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
@@ -58,7 +58,7 @@ class _Session:
         except OSError as e:
             raise WitnessUrlInvalid(url=url, why=f"its TLS files cannot be used: {e}") from e
 
-    def __enter__(self) -> "_Session":
+    def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,10 +68,18 @@ class _Session:
         return str(self._url)
 
     def read(self, request: tx.Json) -> tx.Outcome:
-        return self._gateway.read(tx.txn([], [request], []), self._deadline)
+        return self.read_all([request])
+
+    def read_all(self, requests: list[tx.Json]) -> tx.Outcome:
+        """Of one moment."""
+        return self._gateway.read(tx.txn([], requests, []), self._deadline)
 
     def write(self, txn: tx.Json) -> tx.Outcome:
         return self._gateway.write(txn, self._deadline)
+
+    def await_news(self, prefix: str, revision: int) -> None:
+        """Return at a write below ``prefix`` after ``revision``, or at the end of the time."""
+        self._gateway.watch(tx.watch_request(prefix, revision + 1), self._deadline)
 
     def incarnation(self, outcome: tx.Outcome) -> str:
         """Of an answer whose first range was the incarnation. Raises WitnessNotInitialised."""
@@ -87,7 +95,7 @@ class _Session:
 
 def initialise(url: str, timeout_s: float = TIMEOUT_S) -> Store:
     """Give a new store its incarnation; a store that has one keeps it. Idempotent."""
-    with _Session(url, timeout_s) as session:
+    with Session(url, timeout_s) as session:
         key, name = session.keys.incarnation, _new_name()
         put = tx.put(key, name.encode())
         outcome = session.write(tx.txn([tx.is_absent(key)], [put], [tx.get(key)]))
@@ -98,7 +106,7 @@ def initialise(url: str, timeout_s: float = TIMEOUT_S) -> Store:
 
 def inspect(url: str, timeout_s: float = TIMEOUT_S) -> Store:
     """The store as it is. Raises WitnessNotInitialised."""
-    with _Session(url, timeout_s) as session:
+    with Session(url, timeout_s) as session:
         outcome = session.read(tx.get(session.keys.incarnation))
         name = session.incarnation(outcome)
         return Store(str(session), name, outcome.cluster_id, outcome.revision, created=False)
@@ -113,7 +121,7 @@ def new_incarnation(
     somebody has been here already, nothing changes and ``before`` equals ``after``. So repeating
     the call with the same ``expected`` is idempotent. Raises WitnessNotInitialised.
     """
-    with _Session(url, timeout_s) as session:
+    with Session(url, timeout_s) as session:
         key = session.keys.incarnation
         before = session.incarnation(session.read(tx.get(key)))
         if expected not in (None, before):
@@ -132,7 +140,7 @@ def new_incarnation(
 
 def guests(url: str, timeout_s: float = TIMEOUT_S) -> tuple[str, ...]:
     """UUIDs of all guests with a row, sorted."""
-    with _Session(url, timeout_s) as session:
+    with Session(url, timeout_s) as session:
         found = session.read(tx.get_prefix(session.keys.guests)).branch.pairs(0)
         uuids = {session.keys.uuid_of(pair.key) for pair in found}
         return tuple(sorted(uuids - {""}))
@@ -148,16 +156,16 @@ def show(url: str, uuid: str, timeout_s: float = TIMEOUT_S) -> Reading:
 
 
 def forget(url: str, uuid: str, expected: Register, timeout_s: float = TIMEOUT_S) -> bool:
-    """Remove a guest's row and record if the row is ``expected``; whether no row is left.
+    """Remove all that is kept of a guest if the row is ``expected``; whether no row is left.
 
     For a guest whose protection both hosts have confirmed to be over: a row outlives it until
     then, since its absence lets nobody conclude anything. Idempotent.
     """
-    with _Session(url, timeout_s) as session:
+    with Session(url, timeout_s) as session:
         row = session.keys.register(uuid)
-        both = [tx.delete(row), tx.delete(session.keys.opened(uuid))]
         expects = tx.is_value(row, expected.encode())
-        outcome = session.write(tx.txn([expects], both, [tx.get(row)]))
+        every = tx.delete_prefix(session.keys.guest(uuid))
+        outcome = session.write(tx.txn([expects], [every], [tx.get(row)]))
         return outcome.branch.succeeded or outcome.branch.value(0) is None
 
 

@@ -98,6 +98,7 @@ class Asker:
         self._running: _Task | None = None
         self._answer: Answer | None = None
         self._closing = False
+        self._anew = False
         self._abandoned = 0
         self._discarded = 0
         self._thread = threading.Thread(target=self._work, name="witness", daemon=True)
@@ -180,6 +181,12 @@ class Asker:
                 self._discarded += 1
                 os.eventfd_read(self._event)
 
+    def begin_anew(self) -> None:
+        """Abandon the outstanding request; whichever store answers the next one is trusted."""
+        self.abandon()
+        with self._condition:
+            self._anew = True
+
     def close(self, timeout_s: float = 1.0) -> None:
         """Break off, end the worker and close the driver. A worker that hangs is left behind."""
         with self._condition:
@@ -207,6 +214,9 @@ class Asker:
             self._running = task
             # Under the lock: an interrupt is for the running task alone.
             self._driver.rearm()
+            if self._anew:
+                self._driver.forget()
+                self._anew = False
             return task
 
     def _finish(self, task: _Task, answer: Answer) -> None:

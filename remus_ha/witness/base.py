@@ -88,6 +88,9 @@ class WitnessDriver(abc.ABC):
         """What to keep in /run and hand to this driver's successor; None: nothing seen yet."""
         return None
 
+    def forget(self) -> None:  # noqa: B027
+        """Trust the store that answers next, whatever was seen before: an operator has said so."""
+
     def wait_change(self, uuid: str, since: Reading | None, timeout_s: float) -> Reading:
         """Wait for a reading other than ``since`` (None: for any), up to ``timeout_s``.
 

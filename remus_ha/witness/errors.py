@@ -24,8 +24,9 @@ class WitnessRewound(WitnessError):
     code = "WITNESS-002"
     cause = "The witness {store} has lost acknowledged writes or is another store: {why}"
     remedy = (
-        "Look which host's guest is the right one, then run 'remus-ha witness incarnate URL' and "
-        "restart the protection; until then nothing is decided and output stays held."
+        "Give a restored store a new life with 'remus-ha witness incarnate URL', then run "
+        "'remus-ha witness accept URL' on both hosts; until then nothing is decided and output "
+        "stays held."
     )
 
 
@@ -36,7 +37,7 @@ class WitnessNotInitialised(WitnessError):
     cause = "The witness {store} was never initialised (no key {key})"
     remedy = (
         "Run 'remus-ha witness init URL' once for a new store. If the store was in use before, it "
-        "has lost its content: stop the protections first."
+        "has lost its content: run 'remus-ha witness accept URL' on both hosts afterwards."
     )
 
 
@@ -75,6 +76,38 @@ class WitnessCorrupt(WitnessError):
     remedy = (
         "Something else writes there: give the witness a prefix of its own. Look at the key with "
         "'etcdctl get KEY'; nothing is decided until it holds a register again."
+    )
+
+
+class ReportsDiffer(WitnessError):
+    """Two hosts know different values of one generation: two lives of the store were mixed."""
+
+    code = "WITNESS-010"
+    cause = "Guest {uuid}: this host knows {known}, the witness has {row}, of one generation"
+    remedy = (
+        "The store was used before it got a new life. Look which host's guest is the right one, "
+        "end the other, then run 'remus-ha witness claim URL UUID --fenced HOST' where it is."
+    )
+
+
+class NotReported(WitnessError):
+    """The other host of a guest may know more."""
+
+    code = "WITNESS-011"
+    cause = "Guest {uuid}: {hosts} has not yet said what it knows, {seconds:.0f} s long"
+    remedy = (
+        "Run 'remus-ha witness accept URL' there as well, then here again; or give --without HOST "
+        "for a host that is off for good or has no copy of the guest."
+    )
+
+
+class SameLife(WitnessError):
+    """The store that is to be accepted calls itself what the distrusted one did."""
+
+    code = "WITNESS-012"
+    cause = "Guest {uuid}: the witness still has the incarnation {incarnation}, but {why}"
+    remedy = (
+        "Run 'remus-ha witness incarnate URL' first: swaps of its former life may be on their way."
     )
 
 

@@ -109,6 +109,9 @@ class EtcdWitness(WitnessDriver):
     def close(self) -> None:
         self._gateway.close()
 
+    def forget(self) -> None:
+        self._memory = None
+
     def interrupt(self) -> None:
         self._gateway.interrupt()
 

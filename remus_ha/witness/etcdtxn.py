@@ -53,8 +53,12 @@ def get(key: str) -> Json:
 
 def get_prefix(prefix: str) -> Json:
     """Read all keys that begin with ``prefix``, which must not be empty."""
+    return {"request_range": _below(prefix)}
+
+
+def _below(prefix: str) -> Json:
     end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    return {"request_range": {"key": b64(prefix.encode()), "range_end": b64(end.encode())}}
+    return {"key": b64(prefix.encode()), "range_end": b64(end.encode())}
 
 
 def put(key: str, value: bytes) -> Json:
@@ -62,9 +66,9 @@ def put(key: str, value: bytes) -> Json:
     return {"request_put": {"key": b64(key.encode()), "value": b64(value)}}
 
 
-def delete(key: str) -> Json:
-    """Delete one key."""
-    return {"request_delete_range": {"key": b64(key.encode())}}
+def delete_prefix(prefix: str) -> Json:
+    """Delete all keys that begin with ``prefix``, which must not be empty."""
+    return {"request_delete_range": _below(prefix)}
 
 
 def nested(inner: Json) -> Json:

@@ -1,6 +1,7 @@
 """The keys below a witness's prefix.
 
-``incarnation``, ``guest/<uuid>/register``, ``guest/<uuid>/opened``; ``rows`` has their values.
+``incarnation``, ``guest/<uuid>/register``, ``guest/<uuid>/opened``: ``rows`` has their values.
+``guest/<uuid>/reported/<host>`` has the incarnation to which that host has reported.
 """
 
 import re
@@ -27,6 +28,10 @@ class Keys:
 
     def opened(self, uuid: str) -> str:
         return f"{self.guest(uuid)}opened"
+
+    def reports(self, uuid: str) -> str:
+        """What the keys of a guest's reports begin with, a host's name behind it."""
+        return f"{self.guest(uuid)}reported/"
 
     def uuid_of(self, key: str) -> str:
         """The guest whose register a key is; empty when it is none."""

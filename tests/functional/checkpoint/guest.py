@@ -12,7 +12,7 @@ from remus_ha.hypervisor.base import DomainControl, Life
 from remus_ha.netbuf.base import NetbufDriver, VifRef, VifStats
 from remus_ha.netbuf.modes import Hook, Mode, after
 from remus_ha.witness.base import Reading, Swap, WitnessDriver
-from remus_ha.witness.errors import WitnessUnavailable
+from remus_ha.witness.errors import WitnessRewound, WitnessUnavailable
 
 _STILL = (Life.SUSPENDED, Life.GONE)
 _BY_ITSELF = (Life.POWEROFF, Life.REBOOT, Life.CRASHED)
@@ -234,6 +234,7 @@ class Store:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.life = "one"
         self.register: Register | None = None
         self.opened = 0
         self.away: set[str] = set()
@@ -248,17 +249,24 @@ class StoreWitness(WitnessDriver):
     def __init__(self, store: Store, party: str) -> None:
         super().__init__()
         self._store, self._party = store, party
+        self._life = ""
+
+    def forget(self) -> None:
+        self._life = ""
 
     def _reach(self) -> None:
         if self._interrupted.wait(self._store.delay_s.get(self._party, 0.0)):
             raise WitnessUnavailable(store="the test's", why="the ask was given up")
         if self._party in self._store.away:
             raise WitnessUnavailable(store="the test's", why="it is away")
+        self._life = self._life or self._store.life
+        if self._life != self._store.life:
+            raise WitnessRewound(store="the test's", why="another life")
 
     def read(self, uuid: str, timeout_s: float) -> Reading:
         self._reach()
         with self._store.lock:
-            return Reading(self._store.register, self._store.opened, "one")
+            return Reading(self._store.register, self._store.opened, self._life)
 
     def swap(self, uuid: str, old: Register | None, new: Register, timeout_s: float) -> Swap:
         self._reach()

@@ -307,7 +307,7 @@ class Pair:
             primary_nonce="nonce-a",
             xen_version="4.17",
             witness=self.witness,
-            witness_memory={},
+            witness_life="" if is_none(self.witness) else self.store.life,
             detect_ms=self.detect_ms,
             certificate=encode_certificate(own.certificate),
             wall_clock_s=time.time(),
@@ -338,7 +338,8 @@ class Pair:
 
         def work(link: CareLink) -> object:
             witness = self._driver("b")
-            kept = Kept("backup", UUID, durable=not is_none(self.witness))
+            # A host of its own, with nothing on its disk: what is there is the primary's.
+            kept = Kept("backup", UUID, durable=False)
             kept.begin()
             self.backup_process = Backup(
                 incoming=incoming,
@@ -491,6 +492,7 @@ class Pair:
 
     def close(self) -> None:
         """Whoever is still there reads that the guest was stopped, and ends."""
+        self.store.life = "one"
         self.store.away.clear()
         self.store.delay_s.clear()
         self.store.register = Register(1 << 40, Kind.NONE, None)

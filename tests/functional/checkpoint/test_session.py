@@ -4,6 +4,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,12 @@ from remus_ha import rundir
 from remus_ha.checkpoint import process
 from remus_ha.checkpoint.quiesced import quiesced
 from remus_ha.cmd import fenced
+from remus_ha.control_socket import ask
 from remus_ha.core import backup as backup_table
 from remus_ha.core import primary as primary_table
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.witness import Ledger
+from remus_ha.deciding import ACCEPT_STORE
 from remus_ha.hypervisor.base import Life
 from remus_ha.netbuf.modes import Mode
 from tests.functional.checkpoint.pair import NAME, SIZE, Pair
@@ -396,6 +399,63 @@ def test_without_any_witness_all_is_held_until_it_is_back(pair: Pair) -> None:
     pair.backup.join()
     assert len(emits(pair)) == 1
     assert emits(pair) == {holder(pair)}
+
+
+def rewind(pair: Pair, row: Kind) -> Register:
+    """The store is restored from a backup; what both hosts know of it.
+
+    Of before the pair, or of the pair: for all that the store knows, somebody has left that since.
+    """
+    with pair.store.lock:
+        newest = pair.store.register
+        assert newest is not None
+        if row is Kind.HOLDER:
+            pair.store.register = Register(newest.generation - 1, row, newest.holder)
+        pair.store.life = "two"
+    return newest
+
+
+def accept(role: str, life: str = "two") -> Any:
+    request = {"command": ACCEPT_STORE, "incarnation": life}
+    return ask(rundir.control_socket(role, UUID), UUID, request)["accepted"]
+
+
+@pytest.mark.parametrize("row", [Kind.HOLDER, Kind.PAIR])
+@pytest.mark.parametrize("first", ["primary", "backup"])
+def test_a_restored_store_decides_once_it_is_accepted(pair: Pair, first: str, row: Kind) -> None:
+    """Until then both hold, for ever (W9); then one lives."""
+    pair.start()
+    pair.wait_protected()
+    newest = rewind(pair, row)
+    pair.silence()
+    for role in ("primary", "backup"):
+        pair.wait(lambda role=role: "WITNESS-002" in str(pair.status(role).get("events")))
+    assert emits(pair) == set()
+    assert pair.restore.process.poll() is None, "nobody has let the restoring process go"
+    with pair.store.lock:
+        pair.store.register = newest
+    assert accept(first)
+    (pair.primary if first == "primary" else pair.backup).join()
+    winner = "a" if first == "primary" else "b"
+    assert emits(pair) == {winner} == {holder(pair)}
+    assert accept("backup" if first == "primary" else "primary")
+    pair.primary.join()
+    pair.backup.join()
+    assert emits(pair) == {winner}
+
+
+def test_a_protection_under_way_begins_anew_in_the_stores_next_life(pair: Pair) -> None:
+    """Neither had noticed yet: the session is of the former life and ends, the guest goes on."""
+    pair.start()
+    pair.wait_protected()
+    assert not accept("primary", "one"), "the life that it knows changes nothing"
+    with pair.store.lock:
+        pair.store.life = "two"
+    assert accept("primary")
+    assert pair.primary.join() is P.ALONE
+    assert accept("backup")
+    assert pair.backup.join() is B.DESTROYED
+    assert emits(pair) == {"a"} == {holder(pair)}
 
 
 def test_a_witness_that_is_away_at_the_first_acknowledgement(pair: Pair) -> None:

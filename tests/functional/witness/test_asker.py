@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from remus_ha.witness import admin
 from remus_ha.witness.asker import Answer, Asker, SwapRequest
 from remus_ha.witness.base import Reading, Swap
-from remus_ha.witness.errors import WitnessUnavailable
+from remus_ha.witness.errors import WitnessRewound, WitnessUnavailable
 from remus_ha.witness.etcd import EtcdWitness
 from tests.functional.witness.conftest import Opener
 from tests.functional.witness.guest import UUID, sole
@@ -51,6 +52,21 @@ def test_swap_record_and_read(asker: Asker) -> None:
     assert not asker.busy
     assert asker.memory is not None
     assert asker.memory.incarnation == reading.incarnation
+
+
+def test_a_store_that_was_given_a_new_life_is_trusted_again_when_told(
+    asker: Asker, etcd: Etcd
+) -> None:
+    now = admin.new_incarnation(etcd.url).after
+    asker.ask_read(UUID)
+    assert isinstance(wait(asker).error, WitnessRewound)
+    asker.ask_swap(UUID, None, sole(1))
+    asker.begin_anew()
+    assert not asker.busy
+    asker.ask_read(UUID)
+    reading = wait(asker).result
+    assert isinstance(reading, Reading)
+    assert (reading.register, reading.incarnation) == (None, now)
 
 
 def wait_for_nothing(asker: Asker) -> bool:
