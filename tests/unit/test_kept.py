@@ -1,13 +1,14 @@
 """What survives which crash (design §4, W1; ``remus_ha.core.witness``)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from remus_ha import rundir
-from remus_ha.core.register import Identity
-from remus_ha.core.witness import Ledger
-from remus_ha.kept import Kept, claimed
+from remus_ha.core.register import Identity, Kind, Register
+from remus_ha.core.witness import Knowledge, Ledger
+from remus_ha.kept import Kept, accept, claimed, distrust, knowledge
 from remus_ha.witness.memory import Memory
 
 UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
@@ -64,3 +65,28 @@ def test_the_disk_is_not_touched_while_nothing_durable_changes() -> None:
     fresh.ledger(ME, PEER, same_session=True)
     fresh.keep(known(), MEMORY)
     assert disk.stat().st_ino == before
+
+
+def test_what_a_host_reports_is_the_newest_that_it_knew() -> None:
+    kept = Kept("primary", UUID)
+    kept.ledger(ME, PEER, same_session=False)
+    pair = Register(6, Kind.PAIR, ME, PEER)
+    kept.keep(replace(known(), known=Register(5, Kind.HOLDER, ME)), MEMORY)
+    kept.keep_opened(5)
+    kept.keep(replace(known(), known=pair), MEMORY)
+    assert knowledge(UUID) == Knowledge("inc", pair, 5)
+    after = Kept("primary", UUID)
+    after.ledger(ME, PEER, same_session=True)
+    after.keep(known(), MEMORY)
+    assert knowledge(UUID) == Knowledge("inc", pair, 5), "a successor has not read it yet"
+
+
+def test_a_store_that_was_distrusted_is_trusted_once_it_is_accepted() -> None:
+    Kept("primary", UUID).keep(known(), MEMORY.distrusted("revision is 3, 7 was seen before"))
+    assert distrust(UUID, "inc") == "revision is 3, 7 was seen before"
+    assert "inc was known" in distrust(UUID, "next")
+    accept(UUID, "next")
+    assert not distrust(UUID, "next")
+    assert Kept("primary", UUID).memory() is None
+    assert claimed("primary", UUID), "the session stays"
+    assert Kept("primary", UUID).ledger(ME, PEER, same_session=True).incarnation == "next"
