@@ -1,8 +1,6 @@
 """What has to hold for the repository as a whole."""
 
-import configparser
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -12,7 +10,6 @@ import sys
 import zipfile
 from email.message import Message
 from email.parser import Parser
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -23,11 +20,6 @@ from remus_ha.exceptions import RemusError
 from remus_ha.witness.url import parse_etcd_url
 
 ROOT = Path(__file__).parents[2]
-PER_GUEST = "checkpoint receive stream netbuf hypervisor core witness".split()
-OPENSTACK = (
-    r"oslo|oslo_\w+|stevedore|keystone\w*|openstack\w*|osc_lib|nova|neutron\w*|cinder\w*|"
-    r"glance\w*|placement|masakari\w*|os_\w+|cliff|futurist|debtcollector|pbr"
-)
 
 
 def tracked() -> list[Path]:
@@ -168,63 +160,6 @@ class TestErrors:
         with_code = {error for error in errors if "code" in vars(error)}
         assert with_code <= set(reference.errors())
         assert ".. remus-errors::" in (ROOT / "doc/source/errors.rst").read_text(encoding="utf-8")
-
-
-IMPORTED = """
-import importlib, json, pkgutil, sys
-for name in sys.argv[1:]:
-    package = importlib.import_module(name)
-    for module in pkgutil.walk_packages(package.__path__, name + "."):
-        if not module.name.endswith(".__main__") and module.name != "remus_ha.witness.etcd":
-            importlib.import_module(module.name)
-print(json.dumps(sorted(sys.modules)))
-"""
-
-
-def imported_by(*packages: str, code: str = IMPORTED) -> list[str]:
-    """All modules in a fresh interpreter after it imported every module of ``packages``."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *packages], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    modules: list[str] = json.loads(done.stdout)
-    return modules
-
-
-class TestImports:
-    """Guards that the per-guest processes stay small: no OpenStack library gets into them."""
-
-    @pytest.mark.parametrize("package", PER_GUEST)
-    def test_per_guest_package_imports_no_openstack(self, package: str) -> None:
-        modules = imported_by(f"remus_ha.{package}")
-        assert f"remus_ha.{package}" in modules
-        foreign = re.compile(rf"({OPENSTACK}|etcd3gw)(\..*)?")
-        assert [name for name in modules if foreign.fullmatch(name)] == []
-
-    def test_the_search_would_find_one(self) -> None:
-        code = "import json, sys, stevedore; print(json.dumps(sorted(sys.modules)))"
-        assert any(re.fullmatch(OPENSTACK, name) for name in imported_by(code=code))
-
-    def test_etcd_is_imported_by_the_etcd_driver_alone(self) -> None:
-        users = {
-            str(file.relative_to(ROOT))
-            for file in (ROOT / "remus_ha").rglob("*.py")
-            if re.search(r"^\s*(import|from) etcd3gw\b", file.read_text(encoding="utf-8"), re.M)
-        }
-        assert {user for user in users if not user.startswith("remus_ha/witness/etcd")} == set()
-
-    def test_every_entry_point_loads(self) -> None:
-        names = configparser.ConfigParser()
-        names.read(ROOT / "setup.cfg", encoding="utf-8")
-        listed = [
-            metadata.EntryPoint(*(part.strip() for part in line.split("=", 1)), group)
-            for group, text in names["entry_points"].items()
-            for line in text.splitlines()
-            if line
-        ]
-        assert len(listed) >= 5
-        for entry in listed:
-            assert callable(entry.load()), entry
 
 
 @pytest.fixture(scope="module")
