@@ -91,18 +91,22 @@ class Wish:
     disk_ack: str = "received"
     disk_rate: int = 0  # octets a second of the synchronisation
 
-    def refuse_unforced(self) -> None:
-        """Raises NeedsForce, WitnessMissing."""
+    @property
+    def mirrors_disks(self) -> bool:
+        """Where there is no backup, there is none of the disks either."""
+        return self.replicate_disks and not self.blackhole
+
+    def refusals(self) -> list[RemusError]:
+        """What it asks for, or leaves out, and only ``force`` allows."""
+        if self.force:
+            return []
         weak = {
             "-n (output leaves before the backup has it)": not self.buffer_net,
             "-d (disks are not replicated)": not self.replicate_disks,
             "-b (there is no backup)": self.blackhole,
         }
-        for what, given in weak.items():
-            if given and not self.force:
-                raise NeedsForce(what=what)
-        if self.witness is None and not self.force:
-            raise WitnessMissing()
+        found: list[RemusError] = [NeedsForce(what=what) for what, given in weak.items() if given]
+        return found if self.witness else [*found, WitnessMissing()]
 
 
 def own_script(vif: Vif) -> str:
@@ -133,16 +137,18 @@ def unfit(driver: type[DiskDriver], name: str, disks: list[ServedDisk]) -> Itera
 
 
 class Arrangement:
-    """One attempt to protect one guest. Raises RemusError all along."""
+    """One attempt to protect one guest. Raises RemusError all along.
+
+    ``begin`` is for a wish without refusals and an arrangement without obstacles.
+    """
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
-        wish.refuse_unforced()
         self.xen = XenDriver()
         self.guest: Guest = self.xen.find(wish.domain)
         self._all_disks = self.xen.all_disks(self.guest.domid)
         self._disks: list[ServedDisk] = []
-        if wish.replicate_disks and not wish.blackhole:
+        if wish.mirrors_disks:
             self._disks = self.xen.disks(self.guest)
         self._daemons = [disk.uri for disk in self._disks if disk.uri]
         self._disk_entry = (
@@ -184,8 +190,7 @@ class Arrangement:
     def obstacles(self) -> list[RemusError]:
         """Every reason found on this host and in the witness."""
         found = [*self._already()]
-        forced_disks = self.wish.force and not self.wish.replicate_disks
-        found += self.xen.obstacles(self.guest, disks_may_differ=forced_disks)
+        found += self.xen.obstacles(self.guest, disks_may_differ=not self.wish.mirrors_disks)
         found += self._driver_obstacles()
         found += self._restart_obstacles()
         if self.wish.buffer_net:
@@ -220,6 +225,8 @@ class Arrangement:
 
     def _witness_obstacles(self) -> list[RemusError]:
         wish = self.wish
+        if wish.witness is None:
+            return []
         try:
             driver = open_witness(wish.witness, force=wish.force, entry=wish.witness_entry or None)
             try:

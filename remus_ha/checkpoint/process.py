@@ -625,12 +625,19 @@ class Primary:
 
     def _begin_verifying(self, rate: int) -> None:
         """Raises VerifyState and what ``Verifying.begin`` raises."""
-        state = PRIMARY[self._decider.state]
+        state = self._protection()
         if state is not Protection.PROTECTED:
             raise VerifyState(name=self._session.name, state=state.value)
         if self._session.disks and DISK_VERIFY not in self._peer.features:
             raise VerifyUnknown(host=self._session.peer_host)
         self._verifying.begin(rate)
+
+    def _protection(self) -> Protection:
+        """What the operator can count on: a pair with nobody is none."""
+        known = PRIMARY[self._decider.state]
+        if known is Protection.PROTECTED and self._session.blackhole:
+            return Protection.DEGRADED
+        return known
 
     def status(self, after: int = 0) -> dict[str, Any]:
         """What ``remus-ha status --json`` shows of this guest."""
@@ -642,7 +649,7 @@ class Primary:
             "uuid": s.uuid,
             "domid": s.domid,
             "peer": s.peer_host,
-            "state": PRIMARY[state].value,
+            "state": self._protection().value,
             "detail": state.value,
             "generation": known.generation if known else 0,
             "holder": str(known.holder) if known and known.holder else "",

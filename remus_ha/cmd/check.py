@@ -23,9 +23,11 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     obstacles: list[RemusError] = []
     try:
-        with Arrangement(wish_of(args)) as arrangement:
+        wish = wish_of(args)
+        obstacles += wish.refusals()
+        with Arrangement(wish) as arrangement:
             arrangement.knock(CHECK)
-            obstacles = arrangement.obstacles()
+            obstacles += arrangement.obstacles()
             obstacles += arrangement.backup_obstacles()
     except RemusError as e:
         obstacles.append(e)

@@ -119,8 +119,8 @@ def _answers(role: str, uuid: str) -> bool:
 
 
 def _is_resolved(role: str, uuid: str) -> bool:
-    """Whether a session is healthy or has ended."""
-    return _state(role, uuid) in ("protected", "syncing", ENDED)
+    """Whether a session is healthy (one without a backup is degraded) or has ended."""
+    return _state(role, uuid) in ("protected", "degraded", "syncing", ENDED)
 
 
 def _sweep() -> list[str]:

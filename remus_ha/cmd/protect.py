@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from remus_ha.checkpoint.arrange import Arrangement
 from remus_ha.cmd.view import View
 from remus_ha.cmd.wish import add_wish_arguments, wish_of
+from remus_ha.exceptions import RemusError
 
 
 def add_parser(commands: Any) -> None:
@@ -21,12 +23,18 @@ def add_parser(commands: Any) -> None:
     p.set_defaults(run=run)
 
 
+def refuse(reasons: Sequence[RemusError]) -> None:
+    """Raises the first of them; 'remus-ha check' shows all."""
+    if reasons:
+        raise reasons[0]
+
+
 def run(args: argparse.Namespace) -> int:
-    with Arrangement(wish_of(args)) as arrangement:
+    wish = wish_of(args)
+    refuse(wish.refusals())
+    with Arrangement(wish) as arrangement:
         arrangement.knock()
-        obstacles = arrangement.obstacles()
-        if obstacles:
-            raise obstacles[0]
+        refuse(arrangement.obstacles())
         session = arrangement.begin()
     for warning in arrangement.warnings:
         print(f"warning: {warning}", file=sys.stderr)

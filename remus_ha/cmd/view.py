@@ -51,7 +51,8 @@ class View:
             if status is None:
                 return self._end()
             self._print(status)
-            if self._detach and status["state"] == "protected":
+            # The table's own word: without a backup (-b) the operator's is never "protected".
+            if self._detach and status["detail"] == "protected":
                 return 0
             if self._interrupted:
                 self._interrupted = False

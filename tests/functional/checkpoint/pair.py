@@ -26,6 +26,7 @@ import pytest
 from remus_ha import rundir
 from remus_ha.caretaker import CareLink
 from remus_ha.checkpoint import process as primary_process
+from remus_ha.checkpoint.arrange import NOWHERE
 from remus_ha.checkpoint.process import Primary
 from remus_ha.checkpoint.session import Session, SessionDisk
 from remus_ha.control_socket import NotRunning, ask
@@ -263,6 +264,7 @@ class Pair:
         self.can_create = True
         self.created: tuple[int, str] | None = None
         self.witness = "etcd://127.0.0.1:1"
+        self.blackhole = False
         self.session = secrets.token_hex(16)
         self.disks: dict[str, int] = {}  # octets of each
         self.paths: dict[str, Path] = {}  # of their images on the primary, where it looks at them
@@ -292,6 +294,11 @@ class Pair:
         reply = self.start_backup()
         self.wires = [Wire(reply.control_port), Wire(reply.data_port)]
         self.start_primary(reply)
+
+    def start_blackhole(self) -> None:
+        """Checkpoints into nothing: there is no backup, and no witness is asked."""
+        self.blackhole, self.witness = True, "none:"
+        self.start_primary(NOWHERE)
 
     def request(self, own: Credentials) -> Request:
         return Request(
@@ -389,7 +396,7 @@ class Pair:
             peer_certificate=reply.certificate,
             witness=self.witness,
             witness_entry="",
-            blackhole=False,
+            blackhole=self.blackhole,
             netbuf_entry="",
             interval_ms=self.interval_ms,
             detect_ms=self.detect_ms,
