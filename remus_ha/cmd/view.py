@@ -1,5 +1,6 @@
 """Showing a protection while it runs: a live line on a terminal, plain lines anywhere else."""
 
+import contextlib
 import signal
 import sys
 import time
@@ -55,8 +56,9 @@ class View:
             if self._detach and status["detail"] == "protected":
                 return 0
             if self._interrupted:
-                self._interrupted = False
-                ask(self._socket, self._uuid, {"command": "unprotect"})
+                with contextlib.suppress(NotRunning):  # it ends, or is about to be started again
+                    ask(self._socket, self._uuid, {"command": "unprotect"})
+                    self._interrupted = False
             time.sleep(LOOK_S)
 
     def _on_interrupt(self, _signal: int, _frame: Any) -> None:
