@@ -113,12 +113,6 @@ class NameTaken(HypervisorError):
     remedy = "Look at 'xl list' on the backup; 'remus-ha cleanup' there removes left-overs of ours."
 
 
-class SuspendTimeout(HypervisorError):
-    code = "XEN-016"
-    cause = "the guest did not suspend within {timeout_s} s"
-    remedy = "Look at the guest's console: its kernel must support suspend (control/shutdown)."
-
-
 class SaveFailed(HypervisorError):
     code = "XEN-017"
     cause = "the save helper failed: {detail}"

@@ -29,6 +29,7 @@ from remus_ha.disk.lineage import NEVER, Lineage, in_session, of_replica, of_win
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
+from remus_ha.hypervisor.errors import RestoreFailed
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.journal import Journal
 from remus_ha.kept import Kept
@@ -659,9 +660,9 @@ class Backup:
 
     def _tell_broken(self) -> None:
         if self._channel is not None:
-            e = self._broken
-            text = e.cause.format(**e.facts) if e else "the restore failed on the backup"
-            self._channel.send(Error(self._session, e.code if e else "XEN-018", text))
+            log = rundir.restore_log(self._request.guest_uuid)
+            e = self._broken or RestoreFailed(detail=f"its log there is {log}")
+            self._channel.send(Error(self._session, e.code, e.cause.format(**e.facts)))
 
     def _destroy_copy(self) -> None:
         self._replica.destroy()

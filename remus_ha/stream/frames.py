@@ -180,28 +180,12 @@ class HeartbeatReply(Frame):
 
 
 @dataclass(frozen=True, slots=True)
-class Paired(Frame):
-    """Primary: the register says pair at ``generation``."""
-
-    TYPE = 7
-
-    generation: U64
-
-
-@dataclass(frozen=True, slots=True)
 class Stop(Frame):
     """Primary: the session is over on purpose; drop the copy as far as the register allows."""
 
     TYPE = 8
 
     reason: StopField
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped(Frame):
-    """Backup: the copy is gone."""
-
-    TYPE = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +245,8 @@ class DiskHashed(Frame):
     problem: LongText
 
 
-#: Set apart for planned failover; a frame of this type is refused until it has a meaning.
-RESERVED_PROMOTE = 11
+#: Types that are refused: 7 and 9 once had a meaning and get no other, 11 is for planned failover.
+RESERVED = (7, 9, 11)
 
 FRAMES: tuple[type[Frame], ...] = (
     Hello,
@@ -271,9 +255,7 @@ FRAMES: tuple[type[Frame], ...] = (
     Ack,
     Heartbeat,
     HeartbeatReply,
-    Paired,
     Stop,
-    Stopped,
     Error,
     CloseDisks,
     DisksClosed,

@@ -166,7 +166,7 @@ def test_a_port_in_use(stage: Stage) -> None:
     receiver = f"ssh {guest.other} remus-ha receive --port 22"
     command = f"remus-ha protect --detach --witness {WITNESS} -s '' {guest.name} '{receiver}'"
     with _untouched(stage, guest):
-        _assert_refused(stage, guest, command, "STREAM-")
+        _assert_refused(stage, guest, command, "STREAM-014")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.witness import Ledger
 from remus_ha.deciding import ACCEPT_STORE
 from remus_ha.hypervisor.base import Life
+from remus_ha.hypervisor.errors import RestoreFailed
 from remus_ha.netbuf.modes import Mode
 from tests.functional.checkpoint.pair import NAME, SIZE, Pair
 from tests.functional.hypervisor.fake_helper import notes
@@ -568,6 +569,7 @@ def test_a_restoring_process_that_dies_costs_the_guest_nothing(pair: Pair) -> No
     assert pair.backup.join() is B.BROKEN
     assert pair.primary.join() is P.ALONE
     assert emits(pair) == {"a"}
+    assert any(RestoreFailed.code in e["text"] for e in pair.primary_process.journal.after(0))
 
 
 def test_a_copy_that_cannot_live_never_wins(pair: Pair) -> None:

@@ -14,7 +14,7 @@ import pytest
 from remus_ha.stream import credentials
 from remus_ha.stream.control import accept_control, connect_control
 from remus_ha.stream.errors import HandshakeFailed, PeerClosed, Unreachable, WrongPeer
-from remus_ha.stream.frames import Ack, Stopped
+from remus_ha.stream.frames import Ack
 from remus_ha.stream.tcp import listen
 
 from .peers import DEADLINE_S, Background, Session, receive
@@ -121,8 +121,8 @@ def test_plain_client_is_turned_away_and_the_peer_still_comes_in(
         plain.shutdown(socket.SHUT_WR)
         primary = connect_control(session.address, session.client(), DEADLINE_S)
         backup = accepted.result()
-        backup.send(Stopped(SESSION_ID))
-        assert receive(primary, 1) == [Stopped(SESSION_ID)]
+        backup.send(Ack(SESSION_ID, 1))
+        assert receive(primary, 1) == [Ack(SESSION_ID, 1)]
 
 
 def test_plain_client_alone_ends_in_a_typed_error(session: Session) -> None:

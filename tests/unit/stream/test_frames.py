@@ -56,9 +56,7 @@ any_frame: st.SearchStrategy[f.Frame] = st.one_of(
     st.builds(f.Ack, session=sessions, n=u64),
     st.builds(f.Heartbeat, session=sessions, n=u64, phase=phases, sent_ns=u64),
     st.builds(f.HeartbeatReply, session=sessions, n=u64, phase=phases, sent_ns=u64),
-    st.builds(f.Paired, session=sessions, generation=u64),
     st.builds(f.Stop, session=sessions, reason=st.sampled_from(f.StopReason)),
-    st.builds(f.Stopped, session=sessions),
     st.builds(f.Error, session=sessions, error_code=text(64), text=text(4096)),
     st.builds(f.CloseDisks, session=sessions, n=u64),
     st.builds(f.DisksClosed, session=sessions, n=u64),
@@ -92,13 +90,9 @@ GOLDEN: dict[str, f.Frame] = {
     "0700000000000000" "11" "e803000000000000": f.HeartbeatReply(
         SESSION, 7, f.Phase.COMMITTING, 1000
     ),
-    "526d48410107000008000000000102030405060708090a0b0c0d0e0f0900000000000000": f.Paired(
-        SESSION, 9
-    ),
     "526d48410108000001000000000102030405060708090a0b0c0d0e0f01": f.Stop(
         SESSION, f.StopReason.UNPROTECT
     ),
-    "526d48410109000000000000000102030405060708090a0b0c0d0e0f": f.Stopped(SESSION),
     "526d4841010a000010000000000102030405060708090a0b0c0d0e0f"
     "0a00" "53545245414d2d303035" "0200" "6f68": f.Error(SESSION, "STREAM-005", "oh"),
     "526d4841010c000008000000000102030405060708090a0b0c0d0e0f0700000000000000": f.CloseDisks(
@@ -137,7 +131,10 @@ class TestFormat:
         assert {type(frame) for frame in GOLDEN.values()} == set(f.FRAMES)
 
     def test_types_are_unique(self) -> None:
-        assert len({frame.TYPE for frame in f.FRAMES} | {f.RESERVED_PROMOTE}) == len(f.FRAMES) + 1
+        types = {frame.TYPE for frame in f.FRAMES}
+        assert len(types) == len(f.FRAMES)
+        assert not types & {7, 9, 11}
+        assert f.RESERVED == (7, 9, 11)
 
     def test_protocol_page_lists_every_frame_and_field(self) -> None:
         page = PROTOCOL_RST.read_text(encoding="utf-8")
@@ -201,7 +198,7 @@ class TestPeersOctets:
             (header(magic=b"HTTP"), ProtocolError, "no frame starts with b'HTTP'"),
             (header(version=2), VersionMismatch, "version 2"),
             (header(kind=99), UnknownFrame, "type 99"),
-            (header(kind=f.RESERVED_PROMOTE), UnknownFrame, "type 11"),
+            *((header(kind=kind), UnknownFrame, f"type {kind}") for kind in f.RESERVED),
             (header(zero=1), ProtocolError, "reserved"),
             (header(length=f.MAX_FRAME - 27), FrameTooLarge, "65537 octets"),
             (header(length=2**32 - 1), FrameTooLarge, "limit is 65536"),
