@@ -33,8 +33,11 @@ class GuestNotRunning(HypervisorError):
 
 class GuestIsPv(HypervisorError):
     code = "XEN-005"
-    cause = "'{name}' is a PV guest and this hypervisor has no shadow paging to track its memory"
-    remedy = 'Boot the guest as PVH (type="pvh"), or use a hypervisor built with shadow paging.'
+    cause = "'{name}' is a PV guest; {why}"
+    remedy = 'Boot the guest as PVH (type="pvh").'
+
+    NO_SHADOW = "this hypervisor has no shadow paging, without which nobody can track its memory"
+    NOT_YET = "only PVH guests are supported so far"
 
 
 class GuestIsHvm(HypervisorError):

@@ -65,7 +65,7 @@ def test_a_domain_that_does_not_run(stage: Stage) -> None:
 
 
 def test_a_pv_guest(stage: Stage) -> None:
-    """XEN-005: this hypervisor has no shadow paging."""
+    """XEN-005."""
     guest = stage.guest()
     with _untouched(stage, guest) as host, paused_domain(host, "pv", kind="pv"):
         assert _obstacles(host, f"pv {guest.other}")["XEN-005"]

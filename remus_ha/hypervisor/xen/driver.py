@@ -46,11 +46,7 @@ class XenDriver:
         self._xc, self._xs = xc.xc(), xs.xs()
 
     def host(self) -> Host:
-        free_kib = 0
-        for line in xl("info").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "free_memory":
-                free_kib = int(value) * 1024
+        free_kib = int(_info().get("free_memory", 0)) * 1024
         return Host(socket.gethostname(), self.version, free_kib)
 
     def domain_of(self, uuid: str) -> tuple[int, str] | None:
@@ -106,7 +102,7 @@ class XenDriver:
         if guest.life is not Life.RUNNING:
             found.append(errors.GuestNotRunning(name=name, state=guest.life.value))
         if guest.kind == "pv":
-            found.append(errors.GuestIsPv(name=name))
+            found.append(_is_pv(name))
         if guest.kind == "hvm":
             found.append(errors.GuestIsHvm(name=name))
         if guest.passthrough:
@@ -151,6 +147,18 @@ class XenDriver:
             if vif.bridge and not bridge_exists(vif.bridge)
         ]
         return found
+
+
+def _info() -> dict[str, str]:
+    """What ``xl info`` says of this host."""
+    lines = (line.partition(":") for line in xl("info").splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
+
+
+def _is_pv(name: str) -> errors.GuestIsPv:
+    shadow = "shadow" in _info().get("virt_caps", "").split()
+    why = errors.GuestIsPv.NOT_YET if shadow else errors.GuestIsPv.NO_SHADOW
+    return errors.GuestIsPv(name=name, why=why)
 
 
 def bridge_exists(name: str) -> bool:

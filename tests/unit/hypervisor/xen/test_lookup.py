@@ -103,9 +103,22 @@ def test_disks_of_other_formats_are_refused(driver: XenDriver, image_format: str
     assert isinstance(refused, errors.DiskFormat)
 
 
-@pytest.mark.parametrize(("kind", "code"), [("pv", "XEN-005"), ("hvm", "XEN-006")])
-def test_kinds_of_guests_that_cannot_be_protected(driver: XenDriver, kind: str, code: str) -> None:
-    assert codes(driver, other(kind)) == [code]
+def test_an_hvm_guest_cannot_be_protected(driver: XenDriver) -> None:
+    assert codes(driver, other("hvm")) == ["XEN-006"]
+
+
+@pytest.mark.parametrize(
+    ("caps", "why"),
+    [("pv hvm hap", "no shadow paging"), ("pv hvm hap shadow vpmu", "only PVH guests")],
+)
+def test_a_pv_guest_cannot_be_protected_and_the_hypervisor_says_why(
+    driver: XenDriver, monkeypatch: pytest.MonkeyPatch, caps: str, why: str
+) -> None:
+    info = f"release                : 6.1.0\nvirt_caps              : {caps}\nfree_memory : 12\n"
+    monkeypatch.setattr("remus_ha.hypervisor.xen.driver.xl", lambda *_: info)
+    (refused,) = driver.obstacles(lookup.parse(other("pv"), Life.RUNNING), disks_may_differ=False)
+    assert isinstance(refused, errors.GuestIsPv)
+    assert why in str(refused)
 
 
 @pytest.mark.parametrize(
