@@ -35,6 +35,10 @@ class Trouble(Exception):
 class Outflow(Protocol):
     """The sender's end of the stream (``remus_ha.checkpoint.outflow``)."""
 
+    moved_at: float
+
+    def look(self) -> None: ...
+    def backlog(self) -> int: ...
     def hold(self) -> None: ...
     def go(self) -> None: ...
     def offset(self) -> int: ...
@@ -60,11 +64,12 @@ class DiskEpochs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """All in seconds."""
+    """All in seconds. ``still_s``: how long nothing of the first copy may move."""
 
     suspend_s: float
     copy_s: float
     close_s: float
+    still_s: float
 
 
 @dataclass(slots=True)
@@ -109,6 +114,7 @@ class Epochs:
         self._asked: list[Ask] = []
         self._trouble: Trouble | None = None
         self._start_offset = 0
+        self._heard_at = 0.0
         self._due_ns = 0
         self.skipped = 0
         self.sample = Sample(0)
@@ -127,6 +133,7 @@ class Epochs:
 
     def on_stream(self, _events: int) -> None:
         """The save helper has something to say. Raises SaveFailed."""
+        self._heard_at = time.monotonic()
         self._asked += self._stream.pump()
 
     @property
@@ -155,7 +162,7 @@ class Epochs:
     def run(self) -> None:
         """Until something is wrong. Raises Trouble, SaveFailed and the buffer's errors."""
         self._outflow.go()
-        self._wait_for_ask(Ask.SUSPEND, None)
+        self._first_copy()
         while True:
             self._settle()
             if self.marked < 0:
@@ -179,6 +186,17 @@ class Epochs:
         if got is not ask:
             raise Trouble(f"the save helper asked for {got.value} where {ask.value} was due")
         return True
+
+    def _first_copy(self) -> None:
+        """The guest runs meanwhile, and a slow link may take its time: only progress is judged."""
+        moved_at, still_s = time.monotonic(), self._timing.still_s
+        while not self._wait_for_ask(Ask.SUSPEND, moved_at + still_s):
+            self._outflow.look()
+            last = max(self._heard_at, self._outflow.moved_at)
+            if last <= moved_at:
+                who = "backup takes" if self._outflow.backlog() else "save helper sends"
+                raise Trouble(f"the first copy stands still: the {who} nothing for {still_s:.1f} s")
+            moved_at = last
 
     def _settle(self) -> None:
         """Wait until the last epoch is acknowledged and the next one is due."""

@@ -65,6 +65,7 @@ _STOP_REASONS = {
 }
 _FINAL = (*primary.ENDS, State.ALONE)
 _COPY_S = 10.0
+STILL_S = 60.0  # the backup may take this long to build the copy's domain before it reads of it
 LATE_SUSPEND_S = 15.0
 INTENT_S = 10.0
 _INTENT = (State.RETURNING, State.RETURNED, State.REBOOTING, State.REBOOTED, State.ENDING)
@@ -367,7 +368,10 @@ class Primary:
             disks=self._disks,
             pace=Pace(self._session.interval_ms * 1_000_000),
             timing=Timing(
-                suspend_s=max(5.0, 5 * self._detect_s), copy_s=_COPY_S, close_s=self._detect_s
+                suspend_s=max(5.0, 5 * self._detect_s),
+                copy_s=_COPY_S,
+                close_s=self._detect_s,
+                still_s=STILL_S,
             ),
             mark=self._peer.mark,
             killpoint=self._killpoint,

@@ -22,7 +22,7 @@ from tests.functional.hypervisor.fake_helper import install, numbered
 
 SIZE = 10_000
 ENOUGH = "enough"
-PATIENT = Timing(suspend_s=10.0, copy_s=5.0, close_s=1.0)
+PATIENT = Timing(suspend_s=10.0, copy_s=5.0, close_s=1.0, still_s=5.0)
 
 
 class Reader:
@@ -35,6 +35,7 @@ class Reader:
         self._far, _ = listener.accept()
         listener.close()
         self.octets = bytearray()
+        self.octet_s = 0.0  # how long the link takes for each
         self.going = threading.Event()
         self.going.set()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -50,6 +51,7 @@ class Reader:
             if not octets:
                 return
             self.octets += octets
+            time.sleep(self.octet_s * len(octets))
 
     def await_octets(self, count: int) -> bytes:
         until = time.monotonic() + 10.0
@@ -107,7 +109,7 @@ class Bench:
         self.samples: list[Sample] = []
         self.logged: list[str] = []
         self.acknowledge: Callable[[int], None] = lambda n: self.after(0.005, self.ack, n)
-        self.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=1.0)
+        self.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=1.0, still_s=5.0)
         self.disks = Disks(self.story)
         self.pace = Pace(10_000_000, share=0.0)
         self.helper: SaveHelper | None = None
@@ -266,7 +268,7 @@ def test_the_pair_is_waited_for(bench: Bench) -> None:
 
 
 def test_a_guest_that_never_takes_the_request(bench: Bench) -> None:
-    bench.timing = Timing(suspend_s=0.3, copy_s=5.0, close_s=1.0)
+    bench.timing = Timing(suspend_s=0.3, copy_s=5.0, close_s=1.0, still_s=5.0)
     bench.guest.take_s = None
     bench.start()
     before = time.monotonic()
@@ -280,14 +282,14 @@ def test_a_guest_that_never_takes_the_request(bench: Bench) -> None:
 
 def test_a_guest_that_takes_the_request_and_never_suspends(bench: Bench) -> None:
     """Linux takes the request first and may then fail to freeze its processes."""
-    bench.timing = Timing(suspend_s=0.3, copy_s=5.0, close_s=1.0)
+    bench.timing = Timing(suspend_s=0.3, copy_s=5.0, close_s=1.0, still_s=5.0)
     bench.guest.obey_s = None
     bench.start()
     assert "did not suspend" in bench.run(limit_s=5.0).reason
 
 
 def test_a_guest_that_its_operator_has_paused_is_waited_for(bench: Bench) -> None:
-    bench.timing = Timing(suspend_s=0.2, copy_s=5.0, close_s=1.0)
+    bench.timing = Timing(suspend_s=0.2, copy_s=5.0, close_s=1.0, still_s=5.0)
     bench.start()
 
     def go_on() -> None:
@@ -302,7 +304,7 @@ def test_a_guest_that_its_operator_has_paused_is_waited_for(bench: Bench) -> Non
 
 def test_a_pause_while_the_request_is_on_its_way(bench: Bench) -> None:
     """A paused guest cannot take it; it does when it runs again."""
-    bench.timing = Timing(suspend_s=0.2, copy_s=5.0, close_s=1.0)
+    bench.timing = Timing(suspend_s=0.2, copy_s=5.0, close_s=1.0, still_s=5.0)
     bench.guest.take_s = None
     request_suspend = bench.guest.request_suspend
     bench.start()
@@ -375,7 +377,7 @@ def test_a_copy_that_the_network_does_not_take_ends_at_its_deadline(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outflow_module, "PIPE_WANTED", 65536)
-    bench.timing = Timing(suspend_s=2.0, copy_s=0.5, close_s=1.0)
+    bench.timing = Timing(suspend_s=2.0, copy_s=0.5, close_s=1.0, still_s=5.0)
     bench.reader.going.clear()
     bench.start(f'helper.remus(b"", {64 << 20})')
     before = time.monotonic()
@@ -404,10 +406,53 @@ def test_a_copy_that_the_network_does_not_take_ends_at_its_deadline(
 def test_a_helper_that_stands_still_or_speaks_out_of_turn(
     bench: Bench, scenario: str, reason: str
 ) -> None:
-    bench.timing = Timing(suspend_s=2.0, copy_s=1.5, close_s=1.0)
+    bench.timing = Timing(suspend_s=2.0, copy_s=1.5, close_s=1.0, still_s=5.0)
     bench.start(scenario)
     assert reason in bench.run().reason
     assert bench.buffer.commits == len(bench.marks)
+
+
+# --- the first copy
+
+
+def test_a_helper_that_stands_still_in_the_first_copy(bench: Bench) -> None:
+    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=1.0, still_s=0.5)
+    bench.start("helper.write(b'live'); helper.stand_still()")
+    assert "the save helper sends nothing for 0.5 s" in bench.run(limit_s=10.0).reason
+    assert bench.story.events == [], "the guest was not touched"
+
+
+def test_a_backup_that_takes_nothing_of_the_first_copy(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outflow_module, "PIPE_WANTED", 65536)
+    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=1.0, still_s=0.5)
+    bench.reader.going.clear()
+    bench.start(f"helper.remus(bytes({64 << 20}), {SIZE})")
+    assert "the backup takes nothing for 0.5 s" in bench.run(limit_s=10.0).reason
+    assert bench.story.events == [], "the guest was not touched"
+
+
+def test_a_helper_that_only_speaks_of_progress_is_waited_for(bench: Bench) -> None:
+    """It looks for pages to send, and finds none for a while."""
+    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=1.0, still_s=1.0)
+    bench.start(
+        "for _ in range(20):\n    helper.progress()\n    time.sleep(0.1)\n"
+        f"helper.remus(b'live', {SIZE})"
+    )
+    assert bench.run(epochs=2).reason == ENOUGH
+
+
+def test_a_first_copy_over_a_slow_link_takes_its_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outflow_module, "PIPE_WANTED", 65536)
+    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=1.0, still_s=1.0)
+    bench.reader.octet_s = 1 / (8 << 20)
+    bench.start(f"helper.remus(bytes({32 << 20}), {SIZE})")
+    began = time.monotonic()
+    assert bench.run(epochs=1).reason == ENOUGH
+    assert time.monotonic() - began > 2.0
 
 
 @pytest.mark.parametrize("asks", ["", "SUSPEND", "SUSPEND POSTCOPY", "SUSPEND POSTCOPY CHECKPOINT"])
@@ -478,7 +523,7 @@ def test_what_is_read_of_the_disks_is_read_between_the_epochs_end_and_the_resume
 
 def test_an_epoch_that_cannot_be_closed_on_the_disks_is_never_marked(bench: Bench) -> None:
     bench.disks.answers = False
-    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=0.2)
+    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=0.2, still_s=5.0)
     bench.start()
     trouble = bench.run()
     assert "could not be closed" in trouble.reason
@@ -488,7 +533,7 @@ def test_an_epoch_that_cannot_be_closed_on_the_disks_is_never_marked(bench: Benc
 def test_an_epoch_that_lacks_a_write_is_never_marked(bench: Bench) -> None:
     """Its replication failed before the suspend, and the word of it comes after."""
     bench.disks.vouched = False
-    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=0.2)
+    bench.timing = Timing(suspend_s=2.0, copy_s=5.0, close_s=0.2, still_s=5.0)
     bench.start()
     trouble = bench.run()
     assert "vouches" in trouble.reason

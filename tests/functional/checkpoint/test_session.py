@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from remus_ha import rundir
-from remus_ha.checkpoint import process
+from remus_ha.checkpoint import outflow, process
 from remus_ha.checkpoint.quiesced import quiesced
 from remus_ha.cmd import fenced
 from remus_ha.control_socket import ask
@@ -106,6 +106,32 @@ def test_a_status_tells_what_an_operator_needs(pair: Pair) -> None:
     backup = pair.status("backup")
     assert (backup["state"], backup["generation"]) == ("protected", 1)
     assert backup["committed"] >= 5
+
+
+# --- the first copy
+
+
+def test_a_backup_that_takes_no_data_while_its_heartbeats_go_on(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than all pipes and sockets on the way hold: the copy stands still, and is given up."""
+    monkeypatch.setattr(process, "STILL_S", 3 * pair.detect_ms / 1e3)
+    monkeypatch.setattr(outflow, "PIPE_WANTED", 1 << 20)
+    go = pair.root / "go"
+    pair.scenario = f"""
+        while not Path({str(go)!r}).exists():
+            time.sleep(0.01)
+        helper.remus(bytes({64 << 20}), {SIZE})
+    """
+    pair.start()
+    pair.wait(lambda: bool(pair.restore.claims))  # the stream has begun
+    pair.wires[1].silent = True
+    go.touch()
+    assert pair.primary.join() is P.ALONE
+    assert any("backup takes nothing" in e["text"] for e in pair.primary_process.journal.after(0))
+    assert pair.story.of("request") == []
+    assert (holder(pair), emits(pair)) == ("a", {"a"})
+    assert pair.backup.join() is not B.ALIVE
 
 
 # --- on purpose
