@@ -8,16 +8,18 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from remus_ha import rundir
 from remus_ha.caretaker import start_detached
 from remus_ha.cmd.common import session_name
+from remus_ha.cmd.strays import strays
 from remus_ha.control_socket import NotRunning, ask
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.xen.domain import XenDomain
 from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.netbuf.sweep import Leftover, find_leftovers, remove
 
 MODULES = {"primary": "remus_ha.checkpoint.guardian", "backup": "remus_ha.receive.keeper"}
@@ -42,8 +44,10 @@ class Unclaimed(RemusError):
     code = "PROTECT-017"
     cause = "{devices} hold or drop frames of a guest, and no session here knows why"
     remedy = (
-        "Where the register names this host ('remus-ha witness show'), protect the guest and end"
-        " that again; else look at 'tc filter show dev VIF ingress' and remove them by hand."
+        "Ask the register ('remus-ha witness show URL UUID'). Where it names this host as holder,"
+        " or nobody, 'remus-ha witness claim URL UUID' lets the guest go on; where it names another"
+        " host, 'xl destroy' the guest here and run this again. Where there is no witness, or the"
+        " other host is off for good, by hand: {commands}"
     )
 
 
@@ -67,13 +71,17 @@ def run(args: argparse.Namespace) -> int:
     silent = [x for x in left if not _until(_answers, *x, deadline)]
     deadline = time.monotonic() + args.timeout
     waiting = [x for x in left if x not in silent and not _until(_is_resolved, *x, deadline)]
-    unclaimed = _sweep()
+    stay: list[RemusError] = []
     if silent:
-        raise CleanupSilent(names=_names(silent), seconds=START_S, logs=rundir.LOGS)
+        stay.append(CleanupSilent(names=_names(silent), seconds=START_S, logs=rundir.LOGS))
     if waiting:
-        raise CleanupHolds(names=_names(waiting), seconds=args.timeout)
-    if unclaimed:
-        raise Unclaimed(devices=", ".join(unclaimed))
+        stay.append(CleanupHolds(names=_names(waiting), seconds=args.timeout))
+    stay += _unclaimed(_sweep())
+    stay += _strays()
+    for more in stay[1:]:
+        print(f"{more}\n  {more.advice}")
+    if stay:
+        raise stay[0]
     return 0
 
 
@@ -123,7 +131,26 @@ def _is_resolved(role: str, uuid: str) -> bool:
     return _state(role, uuid) in ("protected", "degraded", "syncing", ENDED)
 
 
-def _sweep() -> list[str]:
+def _unclaimed(left: Sequence[Leftover]) -> Iterator[Unclaimed]:
+    if left:
+        devices = ", ".join(
+            str(x.ifb or x.vif) + (f" of {x.guest}" if x.guest else "") for x in left
+        )
+        by_hand = [f"ip link del {x.ifb}" for x in left if x.ifb]
+        by_hand += [f"tc qdisc del dev {x.vif} ingress" for x in left if x.vif and x.connected]
+        yield Unclaimed(devices=devices, commands="; ".join(by_hand))
+
+
+def _strays() -> Iterator[RemusError]:
+    return strays(
+        XenDriver().domains(),
+        protected=rundir.sessions("primary"),
+        received=rundir.sessions("backup"),
+        saved=Savers.seen(),
+    )
+
+
+def _sweep() -> list[Leftover]:
     """Remove devices of ours that belong to no session where the domain is gone.
 
     The devices of others are returned: nothing here knows whether their frames may leave.
@@ -131,14 +158,13 @@ def _sweep() -> list[str]:
     known = set(rundir.sessions("primary"))
     stay = []
     for leftover in find_leftovers():
-        name = str(leftover.ifb or leftover.vif)
         if leftover.guest in known:
             continue
         if _is_dead(leftover):
-            print(f"removing {name} of guest {leftover.guest or 'unknown'}")
+            print(f"removing {leftover.ifb or leftover.vif} of guest {leftover.guest or 'unknown'}")
             remove(leftover, release=False)
         else:
-            stay.append(name)
+            stay.append(leftover)
     return stay
 
 

@@ -1,4 +1,4 @@
-"""``remus-ha witness``: prepare a witness store and look into it."""
+"""``remus-ha witness``: prepare a witness store, look into it, and say what an operator knows."""
 
 import argparse
 import dataclasses
@@ -13,8 +13,11 @@ from remus_ha.cmd import witness_accept
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
+from remus_ha.hypervisor.base import Guest
 from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.loading import entry_point
+from remus_ha.netbuf.sweep import find_leftovers, remove
 from remus_ha.witness import admin
 from remus_ha.witness.base import Swap, WitnessDriver
 from remus_ha.witness.load import NAMESPACE, driver_name, open_witness
@@ -32,7 +35,16 @@ class StillHere(RemusError):
 class NotHolder(RemusError):
     code = "PROTECT-012"
     cause = "the register of {uuid} names {holder}, not {me}"
-    remedy = "Run this on the host that it names, in the boot that it names."
+    remedy = (
+        "Run this on the host that it names, in the boot that it names. Where the other host has"
+        " lost the guest for good, 'remus-ha witness claim --fenced HOST' says so."
+    )
+
+
+class SessionRuns(RemusError):
+    code = "PROTECT-021"
+    cause = "a protection of {uuid} runs here: it knows best what its register means"
+    remedy = "Tell that process: 'remus-ha fenced {uuid} HOST'."
 
 
 def add_parser(commands: Any) -> None:
@@ -59,7 +71,9 @@ def add_parser(commands: Any) -> None:
     release.add_argument("uuid", metavar="UUID")
     release.set_defaults(run=_release)
     claim = verbs.add_parser(
-        "claim", help="a guest has come here on purpose: claim it, open vifs that were left shut"
+        "claim",
+        help="a guest has come here on purpose, or was left by a session that is lost: claim it,"
+        " open vifs that were left shut, and let it go on",
     )
     claim.add_argument("url", metavar="URL")
     claim.add_argument("uuid", metavar="UUID")
@@ -94,22 +108,38 @@ class Held:
         return new
 
 
-@contextmanager
-def _held(url: str, uuid: str, fenced: str = "") -> Iterator[Held]:
-    """The register, nobody's or this host's alone, or that of a host which is ``fenced``.
+def is_ours(held: Held, opened: int, fenced: str, *, lost: bool) -> bool:
+    """Whether nobody but this host can have the guest.
 
-    Raises NotHolder.
+    An earlier boot of it that was the only holder, and had opened, left nobody else a copy. A pair
+    whose session is ``lost`` may be swapped out of as by any new process of its primary (W2, W4).
+    ``fenced`` is a host of which the operator knows that it has no copy.
     """
+    register, me = held.register, held.me
+    if register is None or register.kind is Kind.NONE or register.holder is None:
+        return True
+    if fenced:
+        return parties(register) <= {me.host, fenced}
+    if register.kind is Kind.PAIR:
+        return lost and register.holder == me
+    died = register.holder.host == me.host and opened >= register.generation
+    return register.holder == me or died
+
+
+@contextmanager
+def _held(url: str, uuid: str, fenced: str = "", *, lost: bool = False) -> Iterator[Held]:
+    """The register, which is this host's to change. Raises NotHolder."""
     me = Identity(socket.gethostname(), rundir.identity(uuid))
     driver = open_witness(url, force=False, entry=entry_point(NAMESPACE, driver_name(url)))
     try:
-        held = Held(driver, uuid, me, driver.read(uuid, TIMEOUT_S).register)
-        register = held.register
-        if register is not None and not held.is_free:
-            mine = register.kind is Kind.HOLDER and register.holder == me
-            left = fenced and parties(register) <= {me.host, fenced}
-            if not mine and not left:
-                raise NotHolder(uuid=uuid, holder=register.holder, me=me)
+        reading = driver.read(uuid, TIMEOUT_S)
+        register = reading.register
+        held = Held(driver, uuid, me, register)
+        if not is_ours(held, reading.opened, fenced, lost=lost):
+            named = register and " and ".join(
+                str(x) for x in (register.holder, register.backup) if x
+            )
+            raise NotHolder(uuid=uuid, holder=named, me=me)
         yield held
     finally:
         driver.close()
@@ -131,7 +161,10 @@ def _release(args: argparse.Namespace) -> int:
 def _claim(args: argparse.Namespace) -> int:
     """Only where the guest is; what was won and written down is opened afterwards (W2, W12)."""
     guest = XenDriver().find(args.uuid)
-    with _held(args.url, guest.uuid, args.fenced) as held:
+    if args.fenced and any(rundir.is_running(role, guest.uuid) for role in ("primary", "backup")):
+        raise SessionRuns(uuid=guest.uuid)
+    here = guest.uuid in rundir.sessions("primary") or rundir.is_running("primary", guest.uuid)
+    with _held(args.url, guest.uuid, args.fenced, lost=not here) as held:
         mine = held.swap(Kind.HOLDER, held.me)
         held.driver.record_opened(guest.uuid, mine.generation, TIMEOUT_S, won=mine)
     print(f"{guest.uuid}: claimed, generation {mine.generation}")
@@ -142,7 +175,28 @@ def _claim(args: argparse.Namespace) -> int:
             opened = dataclasses.replace(record, state=records.VifState.OPEN, session="", before="")
             records.keep(opened)
             print(f"{vif.name}: open")
+    if not here:
+        _let_go(guest)
     return 0
+
+
+def _let_go(guest: Guest) -> None:
+    """What a session left that nobody here knows any more: the claim has voided it."""
+    vifs = {vif.name for vif in guest.vifs}
+    for left in find_leftovers():
+        of_it = left.domid == guest.domid or left.vif in vifs
+        if of_it and left.guest in ("", guest.uuid):
+            remove(left, release=True)
+            print(f"{left.ifb or left.vif}: removed, what it held is let out")
+    if guest.domid in Savers.seen():
+        return  # suspended and tracked by whoever saves it now
+    domain = XenDriver().control(guest.domid, watch=False)
+    try:
+        domain.stop_tracking()
+        if domain.resume():
+            print(f"{guest.name}: was suspended, goes on")
+    finally:
+        domain.close()
 
 
 def _init(args: argparse.Namespace) -> int:

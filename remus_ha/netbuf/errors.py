@@ -72,7 +72,7 @@ class LimitOutOfRange(NetbufError):
 class LeftoverInTheWay(NetbufError):
     code = "NETBUF-010"
     cause = "{vif} is still redirected to {ifb}, left by session {session} of guest {guest}"
-    remedy = "Run 'remus-ha cleanup' on this host, then protect the guest again."
+    remedy = "Run 'remus-ha cleanup' on this host, do what it says, then protect the guest again."
 
 
 class DrainTimeout(NetbufError):

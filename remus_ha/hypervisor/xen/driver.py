@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
@@ -33,6 +35,16 @@ class Host:
     free_kib: int
 
 
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Any domain of this host but dom0, as it is now."""
+
+    domid: int
+    name: str
+    uuid: str
+    life: Life
+
+
 class XenDriver:
     """Entry point of the driver. Raises NotRoot, ToolMissing, UnknownVersion at construction."""
 
@@ -53,11 +65,21 @@ class XenDriver:
         """Domain id and name of the domain with that UUID here, None where there is none."""
         wanted = uuid.replace("-", "").lower()
         for info in self._xc.domain_getinfo():
-            handle = "".join(f"{octet & 0xFF:02x}" for octet in info["handle"])
-            if handle == wanted and not info["dying"]:
-                name = self._xs.read("", f"/local/domain/{info['domid']}/name") or b""
-                return int(info["domid"]), name.decode()
+            if _handle(info).hex == wanted and not info["dying"]:
+                return int(info["domid"]), self._name_of(info)
         return None
+
+    def domains(self) -> list[Domain]:
+        """All guests that are not dying."""
+        return [
+            Domain(info["domid"], self._name_of(info), str(_handle(info)), life)
+            for info in self._xc.domain_getinfo(1)
+            if (life := life_of(info, info["domid"])) is not Life.GONE
+        ]
+
+    def _name_of(self, info: dict[str, Any]) -> str:
+        name: bytes = self._xs.read("", f"/local/domain/{info['domid']}/name") or b""
+        return name.decode()
 
     def helper_starts(self) -> Savers:
         """Readable when a save helper was started, for a save or a restore."""
@@ -159,6 +181,10 @@ def _is_pv(name: str) -> errors.GuestIsPv:
     shadow = "shadow" in _info().get("virt_caps", "").split()
     why = errors.GuestIsPv.NOT_YET if shadow else errors.GuestIsPv.NO_SHADOW
     return errors.GuestIsPv(name=name, why=why)
+
+
+def _handle(info: dict[str, Any]) -> UUID:
+    return UUID(bytes=bytes(octet & 0xFF for octet in info["handle"]))
 
 
 def bridge_exists(name: str) -> bool:

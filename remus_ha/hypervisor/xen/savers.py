@@ -15,6 +15,7 @@ from remus_ha.hypervisor.xen import paths
 _IN_OPEN = 0x20
 _IN_NONBLOCK = 0o4000
 _IN_CLOEXEC = 0o2000000
+RESTORED = -1  # stands for the domain of a restore, which is not known
 
 
 class Savers:
@@ -35,8 +36,9 @@ class Savers:
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, 65536)
 
-    def seen(self) -> set[int]:
-        """The domains that helpers of other processes are saving now; -1 for a restore."""
+    @staticmethod
+    def seen() -> set[int]:
+        """The domains that helpers of other processes save now; RESTORED where one restores."""
         found = (_saved_domain(p) for p in Path("/proc").iterdir() if p.name.isdigit())
         return {domid for domid in found if domid is not None}
 
@@ -45,7 +47,7 @@ class Savers:
 
 
 def _saved_domain(process: Path) -> int | None:
-    """The domain that a process saves, -1 if it restores; None for a child of ours, or others."""
+    """The domain that a process saves, RESTORED, or None for a child of ours, or others."""
     try:
         argv = (process / "cmdline").read_bytes().split(b"\0")
         parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
@@ -54,5 +56,5 @@ def _saved_domain(process: Path) -> int | None:
     if len(argv) < 5 or int(parent) == os.getpid():
         return None
     if argv[1] == b"--restore-domain":
-        return -1
+        return RESTORED
     return int(argv[4]) if argv[1] == b"--save-domain" and argv[4].isdigit() else None

@@ -13,11 +13,25 @@ import pytest
 
 from remus_ha import rundir
 from remus_ha.cmd import cleanup
+from remus_ha.hypervisor.xen.driver import Domain
 from remus_ha.netbuf.sweep import Leftover
 from tests.unit.control_server import UUID, Server
 
+
+class NoDomains:
+    """In place of XenDriver, on a host without guests."""
+
+    def domains(self) -> list[Domain]:
+        return []
+
+
+@pytest.fixture(autouse=True)
+def no_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleanup, "XenDriver", NoDomains)
+
+
 GONE = Leftover("rh7.0", None, None, "uuid", "session", plugged=True, connected=False)
-ORPHAN = Leftover(None, "vif7.0", 7, "", "", plugged=False, connected=True)
+ORPHAN = Leftover(None, "vif7.0", None, "", "", plugged=False, connected=True)
 
 
 @pytest.fixture
@@ -26,7 +40,7 @@ def removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Leftover]:
     found: list[Leftover] = []
     monkeypatch.setattr(rundir, "ROOT", tmp_path)
     monkeypatch.setattr(cleanup, "remove", lambda leftover, release: found.append(leftover))
-    monkeypatch.setattr(cleanup, "_is_dead", lambda leftover: leftover.domid is None)
+    monkeypatch.setattr(cleanup, "_is_dead", lambda leftover: leftover.vif is None)
     return found
 
 

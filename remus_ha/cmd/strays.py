@@ -1,0 +1,46 @@
+"""Domains of ours that no session here knows of: named, with what to do, and never touched."""
+
+from collections.abc import Iterator, Sequence
+
+from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor.base import Life
+from remus_ha.hypervisor.xen.driver import Domain
+from remus_ha.hypervisor.xen.restore import INCOMING
+from remus_ha.hypervisor.xen.savers import RESTORED
+
+
+class CopyUnclaimed(RemusError):
+    code = "PROTECT-019"
+    cause = "domain '{name}' was left by a restore, and no session here knows of it"
+    remedy = (
+        "Where no migration to this host is on its way, ask the register ('remus-ha witness show"
+        " URL {uuid}'): once it is no pair and names another host, or nobody, 'xl destroy {domid}'."
+    )
+
+
+class GuestSuspended(RemusError):
+    code = "PROTECT-020"
+    cause = "'{name}' is suspended, nobody here saves it, and no session here knows of it"
+    remedy = (
+        "Ask the register ('remus-ha witness show URL {uuid}'). Where it names this host as holder,"
+        " or nobody, 'remus-ha witness claim URL {uuid}' lets the guest go on; where it names"
+        " another host, 'xl destroy {domid}'."
+    )
+
+
+def strays(
+    domains: Sequence[Domain],
+    *,
+    protected: Sequence[str],
+    received: Sequence[str],
+    saved: set[int],
+) -> Iterator[RemusError]:
+    """``protected`` and ``received``: UUIDs of sessions; ``saved``: as ``Savers.seen`` tells."""
+    for domain in domains:
+        facts = {"name": domain.name, "uuid": domain.uuid, "domid": domain.domid}
+        if domain.name.endswith(INCOMING):
+            if domain.uuid not in received and RESTORED not in saved:
+                yield CopyUnclaimed(**facts)
+        elif domain.life is Life.SUSPENDED and domain.domid not in saved:
+            if domain.uuid not in protected:
+                yield GuestSuspended(**facts)

@@ -1,0 +1,45 @@
+"""Which domains are named as left over, and by what error."""
+
+import pytest
+
+from remus_ha.cmd.strays import strays
+from remus_ha.hypervisor.base import Life
+from remus_ha.hypervisor.xen.driver import Domain
+from remus_ha.hypervisor.xen.savers import RESTORED
+from tests.unit.control_server import UUID
+
+COPY = Domain(7, "web1--incoming", UUID, Life.PAUSED)
+GUEST = Domain(7, "web1", UUID, Life.SUSPENDED)
+
+
+def codes(
+    domain: Domain, *, protected: str = "", received: str = "", saved: int | None = None
+) -> list[str]:
+    found = strays(
+        [domain], protected=[protected], received=[received], saved={saved} if saved else set()
+    )
+    return [error.code for error in found if UUID in error.advice]
+
+
+def test_a_copy_that_no_session_here_receives() -> None:
+    assert codes(COPY, protected=UUID) == ["PROTECT-019"]
+    assert codes(COPY, received=UUID) == []
+
+
+def test_a_migration_on_its_way_is_nobodys_left_over() -> None:
+    assert codes(COPY, saved=RESTORED) == []
+
+
+def test_a_suspended_guest_that_no_session_here_protects() -> None:
+    assert codes(GUEST, received=UUID) == ["PROTECT-020"]
+    assert codes(GUEST, protected=UUID) == []
+
+
+def test_a_guest_that_somebody_saves_is_nobodys_left_over() -> None:
+    assert codes(GUEST, saved=7) == []
+    assert codes(GUEST, saved=8) == ["PROTECT-020"]
+
+
+@pytest.mark.parametrize("life", [Life.RUNNING, Life.PAUSED, Life.POWEROFF, Life.CRASHED])
+def test_any_other_guest_is_none_of_our_business(life: Life) -> None:
+    assert codes(Domain(7, "web1", UUID, life)) == []
