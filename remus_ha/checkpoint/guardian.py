@@ -11,10 +11,19 @@ from remus_ha import rundir
 from remus_ha.caretaker import Caretaker, Ward
 from remus_ha.checkpoint import quiesced
 from remus_ha.checkpoint.session import Session
+from remus_ha.hypervisor.base import DomainControl
 from remus_ha.hypervisor.xen import paths
 from remus_ha.hypervisor.xen.domain import XenDomain
 
 MODULE = "remus_ha.checkpoint"
+
+
+def let_go_on(uuid: str, domain: DomainControl) -> None:
+    """Whatever a dead process wanted of the guest; nobody would resume it from a later suspend."""
+    domain.withdraw_suspend()
+    domain.resume()
+    if quiesced.paused_by_us(uuid):
+        quiesced.go_on(uuid, domain)
 
 
 def main() -> int:
@@ -30,9 +39,7 @@ def main() -> int:
             return  # another one protects it: the guest may be suspended for its copy
         domain = XenDomain(session.domid, paths.running_version(), watch=False)
         try:
-            domain.resume()
-            if quiesced.paused_by_us(args.uuid):
-                quiesced.go_on(args.uuid, domain)
+            let_go_on(args.uuid, domain)
         finally:
             domain.close()
 

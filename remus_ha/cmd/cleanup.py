@@ -17,6 +17,7 @@ from remus_ha.cmd.common import session_name
 from remus_ha.cmd.strays import strays
 from remus_ha.control_socket import NotRunning, ask
 from remus_ha.exceptions import RemusError
+from remus_ha.hotplug import records
 from remus_ha.hypervisor.xen.domain import XenDomain
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.hypervisor.xen.savers import Savers
@@ -147,6 +148,7 @@ def _strays() -> Iterator[RemusError]:
         protected=rundir.sessions("primary"),
         received=rundir.sessions("backup"),
         saved=Savers.seen(),
+        shut={r.guest for r in records.records() if r.state == records.VifState.SHUT},
     )
 
 

@@ -28,19 +28,32 @@ class GuestSuspended(RemusError):
     )
 
 
+class GuestShut(RemusError):
+    code = "PROTECT-021"
+    cause = "'{name}' is here behind shut vifs, and no session here knows of it"
+    remedy = GuestSuspended.remedy
+
+
 def strays(
     domains: Sequence[Domain],
     *,
     protected: Sequence[str],
     received: Sequence[str],
     saved: set[int],
+    shut: set[str],
 ) -> Iterator[RemusError]:
-    """``protected`` and ``received``: UUIDs of sessions; ``saved``: as ``Savers.seen`` tells."""
+    """``protected`` and ``received``: UUIDs of sessions; ``saved``: as ``Savers.seen`` tells.
+
+    ``shut``: UUIDs of guests whose vifs come up shut on this host.
+    """
     for domain in domains:
         facts = {"name": domain.name, "uuid": domain.uuid, "domid": domain.domid}
         if domain.name.endswith(INCOMING):
             if domain.uuid not in received and RESTORED not in saved:
                 yield CopyUnclaimed(**facts)
-        elif domain.life is Life.SUSPENDED and domain.domid not in saved:
-            if domain.uuid not in protected:
-                yield GuestSuspended(**facts)
+        elif domain.uuid in protected or domain.domid in saved:
+            continue
+        elif domain.life is Life.SUSPENDED:
+            yield GuestSuspended(**facts)
+        elif domain.uuid in shut and domain.uuid not in received:
+            yield GuestShut(**facts)

@@ -13,9 +13,11 @@ from remus_ha import rundir
 from remus_ha.caretaker import Caretaker, Ward, parse_held
 from remus_ha.hypervisor.xen import restore
 from remus_ha.stream.mover import grow_pipe
+from remus_ha.waiting import readable
 
 MODULE = "remus_ha.receive"
 PIPE_WANTED = 64 << 20
+RESTORE_S = 60.0
 
 
 def start_restore(uuid: str) -> tuple[int, tuple[int, int, int]]:
@@ -29,6 +31,24 @@ def start_restore(uuid: str) -> tuple[int, tuple[int, int, int]]:
     return process.pid, (write_end, *os.pipe2(os.O_CLOEXEC))
 
 
+def await_restore(uuid: str) -> int:
+    """With the last holder of its pipe gone it runs to its end: 0, or the pid of one that does not.
+
+    A receiver that began while it works would take the copy for broken.
+    """
+    pid = restore.running(rundir.restore_log(uuid))
+    if pid is None:
+        return 0
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0
+    try:
+        return 0 if readable(pidfd, RESTORE_S) else pid
+    finally:
+        os.close(pidfd)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="remus-ha-keeper", description=__doc__)
     parser.add_argument("uuid")
@@ -39,7 +59,7 @@ def main() -> int:
     adopt: tuple[int, int] | None = None
     holds: tuple[int, ...] = ()
     if args.restart:
-        restore_pid = 0  # with the last holder of its pipe gone it has run to its end
+        restore_pid = await_restore(args.uuid)
     elif args.adopt:
         pid, link, restore_pid = (int(x) for x in args.adopt.split(","))
         adopt = (pid, link)

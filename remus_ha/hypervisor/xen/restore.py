@@ -14,6 +14,7 @@ from remus_ha.hypervisor.xen.domain import xl
 
 BANNER = b"xl migration receiver ready, send binary domain data.\n"
 INCOMING = "--incoming"
+COMMAND = ("xl", "migrate-receive", "-r")
 _END_S = 10.0
 
 
@@ -26,7 +27,7 @@ def start(stdin_fd: int, log_path: Path) -> "subprocess.Popen[bytes]":
     with log_path.open("ab") as log:
         try:
             return subprocess.Popen(
-                ["xl", "migrate-receive", "-r"],
+                COMMAND,
                 stdin=stdin_fd,
                 stdout=log,
                 stderr=log,
@@ -34,6 +35,19 @@ def start(stdin_fd: int, log_path: Path) -> "subprocess.Popen[bytes]":
             )
         except FileNotFoundError as e:
             raise errors.ToolMissing(tool="xl") from e
+
+
+def running(log_path: Path) -> int | None:
+    """The restoring process that writes to that log; a copy's monitor, later, writes elsewhere."""
+    argv = b"\0".join(map(str.encode, COMMAND)) + b"\0"
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and (process / "cmdline").read_bytes() == argv:
+                if (process / "fd/1").samefile(log_path):
+                    return int(process.name)
+        except OSError:
+            continue  # it has just ended
+    return None
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:

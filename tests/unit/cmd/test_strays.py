@@ -13,11 +13,9 @@ GUEST = Domain(7, "web1", UUID, Life.SUSPENDED)
 
 
 def codes(
-    domain: Domain, *, protected: str = "", received: str = "", saved: int | None = None
+    domain: Domain, *, protected: str = "", received: str = "", saved: int = 0, shut: str = ""
 ) -> list[str]:
-    found = strays(
-        [domain], protected=[protected], received=[received], saved={saved} if saved else set()
-    )
+    found = strays([domain], protected=[protected], received=[received], saved={saved}, shut={shut})
     return [error.code for error in found if UUID in error.advice]
 
 
@@ -38,6 +36,13 @@ def test_a_suspended_guest_that_no_session_here_protects() -> None:
 def test_a_guest_that_somebody_saves_is_nobodys_left_over() -> None:
     assert codes(GUEST, saved=7) == []
     assert codes(GUEST, saved=8) == ["PROTECT-020"]
+
+
+def test_a_copy_that_was_restored_behind_shut_vifs() -> None:
+    copy = Domain(7, "web1", UUID, Life.RUNNING)
+    assert codes(copy, shut=UUID) == ["PROTECT-021"]
+    assert codes(copy, shut=UUID, received=UUID) == []
+    assert codes(copy, shut=UUID, protected=UUID) == []
 
 
 @pytest.mark.parametrize("life", [Life.RUNNING, Life.PAUSED, Life.POWEROFF, Life.CRASHED])
