@@ -29,7 +29,7 @@ from remus_ha.disk.lineage import generation_of
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.tapdisk.classic import standing
 from remus_ha.exceptions import RemusError
-from remus_ha.hotplug import records
+from remus_ha.hotplug import records, starts
 from remus_ha.hypervisor.base import Guest, Vif
 from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.disks import ServedDisk
@@ -193,6 +193,7 @@ class Arrangement:
         found += self.xen.obstacles(self.guest, disks_may_differ=not self.wish.mirrors_disks)
         found += self._driver_obstacles()
         found += self._restart_obstacles()
+        found += self._start_obstacles()
         if self.wish.buffer_net:
             found += vif_obstacles([vif.name for vif in self.guest.vifs])
         found += self._witness_obstacles()
@@ -221,6 +222,19 @@ class Arrangement:
             xlconfig.render(config)
         except RemusError as e:
             return [e]
+        return []
+
+    def _start_obstacles(self) -> list[RemusError]:
+        """This host may come back and start its old copy: its vifs have to come up shut."""
+        guest = self.guest
+        if self.wish.blackhole:
+            return []
+        danger = starts.at_boot(guest.name, guest.uuid)
+        if danger and not self.wish.force:
+            return [danger]
+        told = danger or starts.by_hand(guest.name, guest.uuid, [v.script for v in guest.vifs])
+        if told:
+            self.warnings.append(f"{told}\n  {told.advice}")
         return []
 
     def _witness_obstacles(self) -> list[RemusError]:
@@ -263,6 +277,7 @@ class Arrangement:
             wall_clock_s=time.time(),
             disks=self._disk_specs(),
             disk_key=self._disk_key,
+            forced=wish.force,
         )
 
     def _config(self, disk_map: tuple[tuple[str, str], ...]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from remus_ha.checkpoint.arrange import CHECK, Arrangement
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
             arrangement.knock(CHECK)
             obstacles += arrangement.obstacles()
             obstacles += arrangement.backup_obstacles()
+            for warning in arrangement.warnings:
+                print(f"warning: {warning}", file=sys.stderr)
     except RemusError as e:
         obstacles.append(e)
     if args.json:

@@ -42,7 +42,7 @@ class NotHolder(RemusError):
 
 
 class SessionRuns(RemusError):
-    code = "PROTECT-021"
+    code = "PROTECT-022"
     cause = "a protection of {uuid} runs here: it knows best what its register means"
     remedy = "Tell that process: 'remus-ha fenced {uuid} HOST'."
 

@@ -31,3 +31,20 @@ class BadRecord(RemusError):
     code = "VIF-005"
     cause = "the record of a vif cannot be {action}: {detail}"
     remedy = "A vif with an unreadable record comes up shut; remove {path} if it is of no use."
+
+
+class AutostartsOpen(RemusError):
+    code = "VIF-006"
+    cause = "{host} starts '{name}' at boot ({entry}), and '{script}' opens its vifs at once"
+    remedy = (
+        "Turn that off while the guest is protected{instead}: a host that comes back would let a"
+        " second copy out. -F protects the guest all the same."
+    )
+
+
+class StartsOpen(RemusError):
+    """A warning."""
+
+    code = "VIF-007"
+    cause = "an old copy of '{name}' that is started on {host} comes up open, by '{script}'"
+    remedy = "Do not start it there by hand while another host may have it{instead}."

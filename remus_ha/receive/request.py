@@ -74,6 +74,7 @@ class Request:
     wall_clock_s: float
     disks: tuple[DiskSpec, ...]
     disk_key: str  # remus_ha.disk.tls; empty without disks
+    forced: bool  # -F: the operator takes what is dangerous
     version: int = VERSION
 
 
@@ -117,7 +118,12 @@ def _refused(error: Any) -> RemusError:
         raise HandshakeRubbish(detail="an error without its fields") from e
 
 
-_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+}
 
 
 def _type_name(annotation: Any) -> str:
@@ -129,7 +135,8 @@ def _check_types(message: Any) -> None:
     for field_ in fields(message):
         wanted = _TYPES.get(_type_name(field_.type))
         value = getattr(message, field_.name)
-        if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
+        strange = isinstance(value, bool) and wanted != (bool,)  # to Python it is an integer
+        if wanted and (strange or not isinstance(value, wanted)):
             raise TypeError(f"{field_.name} is {value!r}")
         if _type_name(field_.type).startswith("dict") and not isinstance(value, dict):
             raise TypeError(f"{field_.name} is no object")

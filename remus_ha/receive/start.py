@@ -20,6 +20,7 @@ from remus_ha.disk.errors import BackingMissing, DiskNotThere
 from remus_ha.disk.tapdisk.classic.standing import device_of
 from remus_ha.disk.target import check_target
 from remus_ha.exceptions import RemusError
+from remus_ha.hotplug import starts
 from remus_ha.hypervisor.base import Guest, Life, Vif
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.lines import read_line
@@ -67,6 +68,9 @@ def check(request: Request) -> list[RemusError]:
         found.append(AlreadyReceiving(name=request.guest_name))
     found += XenDriver().backup_obstacles(_guest(request), request.xen_version)
     found += _witness_obstacles(request)
+    danger = starts.at_boot(request.guest_name, request.guest_uuid)
+    if danger and not request.forced:
+        found.append(danger)
     for spec in request.disks:
         try:
             check_target(spec, request.guest_uuid)

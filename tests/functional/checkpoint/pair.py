@@ -333,6 +333,7 @@ class Pair:
                 for vdev, size in self.disks.items()
             ),
             disk_key=self.disk_key,
+            forced=False,
         )
 
     def image(self, vdev: str) -> Path:

@@ -46,6 +46,7 @@ REQUEST = Request(
     wall_clock_s=1.5,
     disks=(DiskSpec("xvda", "/srv/web1.img", 1 << 20, "received", "", False, 1 << 30, 7),),
     disk_key="00" * 32,
+    forced=False,
 )
 REPLY = Reply("10.0.0.2", 4001, 4002, "AAAA", "b", "8899aabbccddeeff", 2.5, ("slow",))
 
@@ -143,6 +144,7 @@ def test_a_field_with_another_value_is_taken_or_a_typed_error(name: str, value: 
         ("guest_uuid", "../../../etc"),
         ("memory_kib", "65536"),
         ("memory_kib", True),
+        ("forced", "no"),
         ("config", []),
         ("vifs", None),
         ("vifs", [None]),
