@@ -1,10 +1,12 @@
 """A host that comes back: what it may do with a guest whose session it has forgotten.
 
-For boot and for ``remus-ha cleanup``, when no process of the guest's protection runs here. A host
-crash has lost the session's nonce; an autostarted domain is a *stale copy*: booted from this
-host's disk, its vifs shut. Guarantees: nothing is destroyed without a reading that says another
-lives (W6); nothing is opened without a won swap of this process that was written down (W2, W12);
-a win that never opened goes back to the peer if the peer still has its copy (W12).
+For a host where no process of the guest's protection runs. A host crash has lost the session's
+nonce; an autostarted domain is a *stale copy*: booted from this host's disk, its vifs shut. The
+model checker steps this table; no process does yet, because ``ASK_PEER`` needs an agent on the
+other host. Until there is one the operator does what it says (ADR 0009). Guarantees: nothing is
+destroyed without a reading that says another lives (W6); nothing is opened without a won swap of
+this process that was written down (W2, W12); a win that never opened goes back to the peer if the
+peer still has its copy (W12).
 
 Stepped like ``remus_ha.core.primary``. ``ASK_PEER`` asks the other host's agent whether a process
 of this guest's protection there holds a copy (not a stale one) with at least one epoch. The

@@ -4,6 +4,7 @@ The MAC does not change in a failover, so it is switches that must learn: any fr
 guest's source address does, sent on the ports by which the bridge leads away from this host.
 RARP requests, as QEMU announces itself, need no IP address; where addresses are known gratuitous
 ARP and unsolicited neighbour advertisements (RFC 5227, RFC 4861 §7.2.6) also refresh neighbours.
+dom0 does not know a guest's addresses: the guest announces those itself (ADR 0012).
 All of it is repeated with growing gaps, because a switch's port may take a while to forward. The
 guest itself gets none of it: an advertisement of its own address is what duplicate address
 detection takes for a clash.
