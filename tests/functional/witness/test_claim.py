@@ -23,6 +23,7 @@ def me(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Identity:
     """This host, which has the guest."""
     monkeypatch.setattr(rundir, "ROOT", tmp_path / "run")
     monkeypatch.setattr(socket, "gethostname", lambda: "a")
+    monkeypatch.setattr(witness, "_let_go", lambda guest: None)
     guest = SimpleNamespace(uuid=UUID, vifs=(), domid=1)
     monkeypatch.setattr(witness, "XenDriver", lambda: SimpleNamespace(find=lambda _: guest))
     return Identity("a", rundir.identity(UUID))
