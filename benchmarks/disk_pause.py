@@ -1,7 +1,11 @@
-"""What two busy disks add to the pause of a guest: with and without them, in one run."""
+"""What two busy disks add to the pause of a guest: with and without them, in one run.
+
+The bound is for 20 MB/s of writes. A guest that writes less, for want of a faster machine, has not
+met it, however short its pause is.
+"""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.bed import GUEST, Bed
 from benchmarks.ours import protected
@@ -10,6 +14,7 @@ from benchmarks.rows import Row, ratio_at_most, row
 INTERVAL_MS = 200
 WINDOW_S = 15.0
 DISKS = 2
+RATE_MB_S = 20.0
 DRIVERS = ("qemu", "tapdisk")
 
 
@@ -31,17 +36,21 @@ def rows(bed: Bed, rounds: int) -> list[Row]:
         for driver, seen in busy.items():
             bed.guest(disks=DISKS)
             _add(bed, driver, seen)
-    return [
-        row(
-            f"pause with two busy disks beside none, driver {driver}",
-            "ms",
-            seen.pauses_ms,
-            without,
-            ratio_at_most(1.15),
-            written_mb_s=[round(rate, 2) for rate in seen.written_mb_s],
-        )
-        for driver, seen in busy.items()
-    ]
+    return [_row(driver, seen, without) for driver, seen in busy.items()]
+
+
+def _row(driver: str, seen: Busy, without: list[float]) -> Row:
+    rates = [round(rate, 2) for rate in seen.written_mb_s]
+    found = row(
+        f"pause with two busy disks beside none, driver {driver}",
+        "ms",
+        seen.pauses_ms,
+        without,
+        ratio_at_most(1.15),
+        written_mb_s=rates,
+    )
+    goal = f"{found.goal} at {RATE_MB_S:g} MB/s of writes or more"
+    return replace(found, goal=goal, met=found.met and min(rates, default=0.0) >= RATE_MB_S)
 
 
 def _add(bed: Bed, driver: str, seen: Busy) -> None:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -194,8 +195,11 @@ def commit_under_load(directory: Path, rounds: int) -> Row:
             try:
                 for offset in range(0, 64 << 20, len(piece)):
                     writer.write(offset, piece)
-                store.end_epoch()  # the commit; the epoch is applied while the next ones fill
-                waits = _paced(writer, piece, octets_s=100e6, seconds=2.0)
+                with ThreadPoolExecutor(1) as pool:
+                    paced = pool.submit(_paced, writer, piece, octets_s=100e6, seconds=2.0)
+                    time.sleep(0.2)  # the writes are under way when the commit begins
+                    store.end_epoch()
+                    waits = paced.result()
             finally:
                 writer.close()
                 store.end()
@@ -204,9 +208,10 @@ def commit_under_load(directory: Path, rounds: int) -> Row:
     return row(
         "longest wait of a write during the commit of 64 MiB, 100 MB/s of new writes",
         "ms",
-        longest,
+        [max(longest)],
         [],
         at_most(50, "ms"),
+        rounds=longest,
         p50=round(percentile(others, 50), 3),
         p99=round(percentile(others, 99), 3),
     )

@@ -15,6 +15,15 @@ class TargetMissing(DiskError):
     remedy = "Make the directory on {host}, or map the path elsewhere with '--disk-map'."
 
 
+class DeviceMissing(DiskError):
+    code = "DISK-176"
+    cause = "there is no device {path} on {host}"
+    remedy = (
+        "Make it, exactly as large as the guest's disk (lvcreate), or map the path elsewhere with "
+        "'--disk-map'."
+    )
+
+
 class TargetSize(DiskError):
     code = "DISK-002"
     cause = "{path} on {host} has {theirs} octets, the guest's disk has {ours}"

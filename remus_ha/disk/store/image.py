@@ -28,6 +28,7 @@ _CHUNK = 1 << 20
 _DYING_S = 5.0
 _AGAIN_S = 0.2
 _ZEROES = bytes(_CHUNK)
+DEVICES = Path("/dev")
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
@@ -64,12 +65,14 @@ def _missing(fd: int) -> int:
 def unused(path: Path) -> int | None:
     """What is there, opened for this process alone and used by nobody; None: there is nothing.
 
-    Raises TargetKind, TargetInUse, TargetReadOnly.
+    Raises DeviceMissing, TargetKind, TargetInUse, TargetReadOnly.
     """
     here = {"path": path, "host": socket.gethostname()}
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
+    except FileNotFoundError as e:
+        if _would_be_in_memory(path):
+            raise errors.DeviceMissing(**here) from e
         return None
     except OSError as e:
         raise errors.TargetReadOnly(**here, detail=e.strerror) from e
@@ -81,6 +84,13 @@ def unused(path: Path) -> int | None:
         os.close(fd)
         raise errors.TargetInUse(**here, by=user)
     return fd
+
+
+def _would_be_in_memory(path: Path) -> bool:
+    """Whether a file that is made there lies beside the devices' names, and not on a disk."""
+    resolved = path.resolve()
+    there = next(parent for parent in resolved.parents if parent.is_dir())
+    return resolved.is_relative_to(DEVICES) and there.stat().st_dev == DEVICES.stat().st_dev
 
 
 def check_room(path: Path, size: int) -> None:

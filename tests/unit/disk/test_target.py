@@ -53,6 +53,38 @@ def test_a_missing_directory(spec: DiskSpec) -> None:
         check_target(replace(spec, path=spec.path + "/sub/web1.img"), UUID)
 
 
+@pytest.mark.parametrize("path", ["/dev/no-such-disk", "/dev/no-such-group/no-such-volume"])
+@pytest.mark.parametrize("image_format", ["raw", "qcow2"])
+def test_a_device_that_is_not_there(spec: DiskSpec, path: str, image_format: str) -> None:
+    """A file in its place would be in memory, whatever acknowledgement was asked for."""
+    with pytest.raises(errors.DeviceMissing):
+        check_target(replace(spec, path=path, format=image_format), UUID)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_directory_that_is_mounted_read_only(spec: DiskSpec, tmp_path: Path) -> None:
+    place = tmp_path / "mounted"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=64k", "none", place], check=True)
+    try:
+        with pytest.raises(errors.TargetReadOnly, match="read-only"):
+            check_target(replace(spec, path=f"{place}/web1.img"), UUID)
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_an_image_that_cannot_be_written(spec: DiskSpec) -> None:
+    made(spec)
+    attribute = ["chattr", "+i", spec.path]
+    if subprocess.run(attribute, capture_output=True).returncode:
+        pytest.skip("this file system has no immutable files")
+    try:
+        with pytest.raises(errors.TargetReadOnly):
+            check_target(replace(spec, overwrite=True), UUID)
+    finally:
+        subprocess.run(["chattr", "-i", spec.path], check=True)
+
+
 def test_no_space(spec: DiskSpec) -> None:
     with pytest.raises(errors.TargetSpace):
         check_target(replace(spec, size=1 << 60), UUID)
