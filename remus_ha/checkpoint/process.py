@@ -475,6 +475,7 @@ class Primary:
 
     def _on_link(self, _events: int) -> None:
         """Only end of file comes this way."""
+        self.journal("the guardian is gone: another one takes its place")
         self._loop.forget(self._link.fileno())
         self._link.lost()
         self._loop.watch(self._link.fileno(), self._on_link)

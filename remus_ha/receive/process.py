@@ -334,6 +334,7 @@ class Backup:
 
     def _on_link(self, _events: int) -> None:
         """Only end of file comes this way."""
+        self.journal("the keeper is gone: another one takes its place")
         self._loop.forget(self._link.fileno())
         self._link.lost()
         self._loop.watch(self._link.fileno(), self._on_link)
@@ -612,6 +613,7 @@ class Backup:
         self._replica.watch()
 
     def _open_output(self) -> None:
+        self._killpoint.at("open")
         domid = self._replica.domid()
         if domid is None:
             self.journal("the copy has vanished: nothing to open")
@@ -641,6 +643,7 @@ class Backup:
             self.journal(str(e))
 
     def _announce(self) -> None:
+        self._killpoint.at("announce")
         domid = self._replica.domid()
         if domid is not None:
             self._vifs.announce(self._loop, domid)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remus_ha.killpoint import POINTS, PRIMARY, BadKillPoint, KillPoint
+from remus_ha.killpoint import HOWS, POINTS, PRIMARY, BadKillPoint, KillPoint
 
 VARIABLE = "REMUS_HA_KILLPOINT"
 
@@ -42,25 +42,39 @@ def test_any_text_is_a_kill_point_or_refused(value: str) -> None:
     point, passes, how = value.split(":") if value else ("s", "0", "process")
     assert point in POINTS
     assert passes.isdigit()
-    assert how in {"process", "host"}
+    assert how in HOWS
+
+
+PROGRAM = """
+import os
+from remus_ha.killpoint import KillPoint
+point = KillPoint.from_environment(os.environ)
+for n in range(5):
+    point.at('s')
+    point.at('c')
+    print(n, end=' ', flush=True)
+"""
 
 
 @pytest.mark.parametrize(("passes", "printed"), [(0, ""), (2, "0 1 ")])
 def test_the_process_dies_at_its_point_after_so_many_passes(passes: int, printed: str) -> None:
-    program = (
-        "import os\n"
-        "from remus_ha.killpoint import KillPoint\n"
-        "point = KillPoint.from_environment(os.environ)\n"
-        "for n in range(5):\n"
-        "    point.at('s')\n"
-        "    point.at('c')\n"
-        "    print(n, end=' ', flush=True)\n"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", PROGRAM],
         env={VARIABLE: f"c:{passes}:process"},
         stdout=subprocess.PIPE,
         text=True,
     )
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == printed
+
+
+def test_the_caretaker_dies_and_its_process_goes_on() -> None:
+    caretaker = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    done = subprocess.run(
+        [sys.executable, "-c", caretaker, PROGRAM],
+        env={VARIABLE: "c:2:caretaker"},
+        stdout=subprocess.PIPE,  # to its end: of both processes
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout == "0 1 2 3 4 "
