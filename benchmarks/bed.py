@@ -17,7 +17,7 @@ from remus_ha.lab.control import GuestControl
 from remus_ha.lab.demo.clocks import HostClock
 from remus_ha.lab.host import Host
 from remus_ha.lab.plan import GuestPlan
-from remus_ha.lab.xlconfig import GuestSpec, plain_disks
+from remus_ha.lab.xlconfig import STOCK_VIF_SCRIPT, GuestSpec, plain_disks
 
 PRIMARY, BACKUP = "a", "b"
 GUEST = "g"
@@ -81,7 +81,8 @@ class Bed:
     def guest(self, *, stock_scripts: bool = False, disks: int = 0) -> GuestPlan:
         """A fresh guest on host a, instead of any other."""
         self.drop_guest()
-        spec = GuestSpec(GUEST, stock_scripts=stock_scripts, disks=plain_disks(disks, DISK_MIB))
+        script = STOCK_VIF_SCRIPT if stock_scripts else ""
+        spec = GuestSpec(GUEST, vif_script=script, disks=plain_disks(disks, DISK_MIB))
         with self.lab.progress.step(f"create guest {GUEST}"):
             return self.lab.guests.create(spec, PRIMARY)
 

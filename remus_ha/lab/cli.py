@@ -13,7 +13,7 @@ from remus_ha.exceptions import RemusError
 from remus_ha.lab.cluster import Lab
 from remus_ha.lab.plan import link_of
 from remus_ha.lab.qemu import Machine
-from remus_ha.lab.xlconfig import KERNEL, DiskSpec, GuestSpec, plain_disks
+from remus_ha.lab.xlconfig import KERNEL, STOCK_VIF_SCRIPT, DiskSpec, GuestSpec, plain_disks
 
 _EXAMPLES = """examples:
   remus-lab up                          two Xen hosts, a and b, and the witness
@@ -113,7 +113,7 @@ def guest_spec(args: argparse.Namespace) -> GuestSpec:
         disks=plain_disks(args.disks, args.disk_mib),
         kernel=args.kernel,
         initrd=args.initrd,
-        stock_scripts=args.stock_scripts,
+        vif_script=STOCK_VIF_SCRIPT if args.stock_scripts else "",
         dirty_kib_s=args.dirty,
         dirty_mib=args.working_set,
         options=args.options,

@@ -62,7 +62,7 @@ class GuestSpec:
     disks: tuple[DiskSpec, ...] = ()
     kernel: str = KERNEL
     initrd: str = ""  # empty: the standard guest's
-    stock_scripts: bool = False
+    vif_script: str = ""  # empty: xl.conf's default, which ``push`` sets to the product's own
     dirty_kib_s: int = 1024
     dirty_mib: int = 4
     chatter_per_s: int = 20
@@ -100,7 +100,7 @@ def render(spec: GuestSpec, plan: GuestPlan) -> str:
         "memory": spec.memory,
         "vcpus": spec.vcpus,
         "tsc_mode": "native",
-        "vif": [_vif(plan, vif, spec.stock_scripts) for vif in range(spec.vifs)],
+        "vif": [_vif(plan, vif, spec.vif_script) for vif in range(spec.vifs)],
         "on_poweroff": "destroy",
         "on_reboot": "restart",
         "on_crash": "preserve",
@@ -130,7 +130,6 @@ def _disk(guest: str, disk: DiskSpec) -> str:
     return ",".join([*words, f"backendtype={disk.backend}", f"target={target}"])
 
 
-def _vif(plan: GuestPlan, vif: int, stock: bool) -> str:
-    # Without a name it is xl.conf's default, which ``push`` sets to the product's own.
-    script = [f"script={STOCK_VIF_SCRIPT}"] if stock else []
-    return ",".join([f"mac={plan.mac(vif)}", f"bridge={BRIDGE}", *script])
+def _vif(plan: GuestPlan, vif: int, script: str) -> str:
+    words = [f"mac={plan.mac(vif)}", f"bridge={BRIDGE}"]
+    return ",".join([*words, f"script={script}"] if script else words)

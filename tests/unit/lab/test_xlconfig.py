@@ -36,8 +36,8 @@ def test_each_vif_has_a_mac_and_the_quick_script() -> None:
     ]
 
 
-def test_stock_scripts_are_named() -> None:
-    vifs = settings(GuestSpec("web", stock_scripts=True))["vif"]
+def test_another_script_is_named() -> None:
+    vifs = settings(GuestSpec("web", vif_script="vif-bridge"))["vif"]
     assert vifs == ["mac=00:16:3e:00:00:33,bridge=xenbr0,script=vif-bridge"]
 
 
