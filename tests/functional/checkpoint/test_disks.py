@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,6 +218,30 @@ def test_a_store_that_hangs_between_two_epochs_ends_the_session(pair: Pair, disk
     assert "DISK-172 the store of xvdb" in told(pair)
     pair.store.away.clear()
     assert pair.backup.join() is B.DESTROYED
+
+
+def test_no_disk_is_committed_before_every_disk_is_prepared(
+    pair: Pair, disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One store closes its epochs and never says that they are safe: no part becomes real."""
+    start(pair, disks)
+    stores = pair.backup_process._stores._stores
+    first, second = (store.client for store in stores)
+    assert first is not None
+    assert second is not None
+    told = second._take
+
+    def without_prepared(message: dict[str, Any]) -> None:
+        if message["said"] != "prepared":
+            told(message)
+
+    monkeypatch.setattr(second, "_take", without_prepared)
+    pair.wait(lambda: first.prepared > second.prepared)
+    disks.write(7)
+    pair.wait(lambda: (pair.result() or {}).get("state") == "degraded")
+    assert first.committed == second.committed == pair.backup_process._commits.committed
+    assert pair.backup.join() is B.DESTROYED
+    assert disks.images() == [0, 0]
 
 
 def test_a_mirror_that_is_lost_ends_the_session(pair: Pair, disks: Disks) -> None:
