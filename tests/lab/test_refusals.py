@@ -13,6 +13,8 @@ from tests.lab.support.domains import free_mib, paused_domain
 from tests.lab.support.protection import Protection, refused
 from tests.lab.support.stage import WITNESS, Guest, Stage
 
+XL_CONF = "/etc/xen/xl.conf"
+
 
 def _protect(guest: Guest, *, host: str = "", options: str = "", witness: str = WITNESS) -> str:
     given = f"--witness {witness}" if witness else ""
@@ -110,6 +112,23 @@ def test_a_kernel_module_is_missing(stage: Stage, module: str, folder: str, code
             _assert_refused(stage, guest, _protect(guest), code)
         finally:
             host.shell.run(f"mv /tmp/{module}.ko {file} && modprobe {module}")
+
+
+@pytest.mark.parametrize("on_backup", [False, True])
+def test_a_host_that_starts_its_copy_open(stage: Stage, on_backup: bool) -> None:
+    """VIF-006 where it starts the guest at boot, unless its vifs get our script."""
+    guest = stage.guest()
+    shell = stage.host(guest.other if on_backup else guest.host).shell
+    entry = f"/etc/xen/auto/{guest.name}"
+    text = f'name = "{guest.name}"\nvif = [ "bridge=xenbr0" ]\n'
+    with _untouched(stage, guest) as host:
+        shell.run(f"mkdir -p /etc/xen/auto && cat >{entry}", stdin=text.encode())
+        try:
+            host.shell.run(f"remus-ha check --witness {WITNESS} {guest.name} {guest.other}")
+            shell.run(f"sed -i.kept /vif.default.script/d {XL_CONF}")
+            _assert_refused(stage, guest, _protect(guest), "VIF-006")
+        finally:
+            shell.run(f"rm {entry}; [ ! -e {XL_CONF}.kept ] || mv {XL_CONF}.kept {XL_CONF}")
 
 
 def test_a_backup_without_memory(stage: Stage) -> None:
