@@ -60,11 +60,26 @@ def pytest_runtest_makereport(
 _FAILED = pytest.StashKey[bool]()
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Function) -> Generator[None, None, None]:
+    """A story that has passed is judged from outside before its fixtures take anything away."""
+    stage = getattr(item, "funcargs", {}).get("stage")
+    try:
+        yield
+    except BaseException as error:
+        if stage is not None:
+            stage.abandon(error)
+        raise
+    if stage is not None:
+        stage.judge()
+
+
 @pytest.fixture
 def stage(shared_stage: Stage, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """Hosts ready for a story; afterwards nothing of it may be left over."""
     shared_stage.ready()
     yield shared_stage
+    shared_stage.abandon()  # only where a fixture has failed
     failed = request.node.stash.get(_FAILED, None)
     if failed is None:
         return  # interrupted: nothing follows

@@ -11,7 +11,7 @@ from remus_ha.killpoint import BACKUP, PRIMARY
 from remus_ha.lab.disks import DiskControl
 from remus_ha.lab.host import Host
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks
-from tests.lab.support.protection import DETECT_MS, ENDS, Protection
+from tests.lab.support.protection import DETECT_MS, ENDS, KEEPER_GONE, Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
 from tests.lab.test_disks import DISKS, DRIVERS, judged, until, writing
 
@@ -60,6 +60,20 @@ def test_the_backup_dies_at_a_place_of_an_epoch(stage: Stage, point: str, how: s
         _intact(disks)
         if how == "host":
             stage.lab.cut(p.backup)
+
+
+@pytest.mark.parametrize("point", BACKUP)
+def test_the_keeper_dies_at_a_place_of_an_epoch(stage: Stage, point: str) -> None:
+    """The receiver starts another one, and the protection goes on."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    command = f"ssh {guest.other} REMUS_HA_KILLPOINT={point}:20:caretaker remus-ha receive"
+    with Protection(stage, guest, "-s", "", receiver=command) as p:
+        disks.start(KIB_S)
+        p.log_backup.wait(KEEPER_GONE)
+        p.wait_checkpoints(5)
+        p.unprotect()
+        _intact(disks)
 
 
 def _decided(p: Protection) -> None:
@@ -226,7 +240,7 @@ def test_what_a_client_was_told_outlives_a_power_cut_of_both_hosts(stage: Stage)
     backup = stage.host(p.backup).shell
     assert backup.text(f"remus-ha disk recover {images}").count("epoch") == DISKS
     spec = GuestSpec(guest.name, disks=plain_disks(DISKS, DISK_MIB))
-    stage.lab.guests.create(spec, p.backup)
+    stage.create(spec, p.backup)
     again = stage.lab.guests.disks(guest.name)
     assert [again.saved(n) for n in saved] == [f"line {i}" for i in range(10)]
     stage.drop_guest()

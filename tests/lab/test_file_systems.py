@@ -34,8 +34,7 @@ _REPLAYED = re.compile(
 def archive(stage: Stage) -> Iterator[Guest]:
     """A new guest with both disks, on host a; its images are new on both hosts."""
     stage.drop_guest()
-    plan = stage.lab.guests.create(GuestSpec(NAME, vifs=2, disks=DISKS), "a")
-    yield Guest(stage.lab, plan, "a")
+    yield stage.create(GuestSpec(NAME, vifs=2, disks=DISKS), "a")
     stage.lab.guests.destroy(NAME)
     stage.drop_guest()
 
@@ -86,6 +85,7 @@ def test_nothing_acknowledged_is_missing_after_a_power_cut(
         assert database.check() == "ok"
         verdict = judged(disks)
         assert verdict.clean, verdict
+    stage.judge()
     backup = stage.host(archive.host)
     destroy(backup, NAME)
     check_file_system(backup, DISKS[1].file(NAME))

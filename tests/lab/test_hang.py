@@ -5,10 +5,8 @@ import time
 
 import pytest
 
-from tests.lab.support.clients import Clients
 from tests.lab.support.protection import ENDS, Protection
 from tests.lab.support.stage import Stage
-from tests.lab.support.wire import Wire
 
 STILL_S = 20.0
 
@@ -22,45 +20,31 @@ def _let_pass(since_s: float) -> None:
 def test_the_primary_stands_still(stage: Stage) -> None:
     """The copy goes on; the returning primary finds that it has lost and gives its guest up."""
     guest = stage.guest()
-    with (
-        Wire(stage.lab) as wire,
-        Protection(stage, guest) as p,
-        Clients(stage.lab, guest.plan) as c,
-    ):
-        c.wait_answers()
+    with Protection(stage, guest) as p:
+        guest.clients.wait_answers()
         p.wait_checkpoints(3)
         still_s = time.monotonic()
         stage.lab.hang(p.primary)
         p.wait_failed_over()
-        c.wait_answers()
+        guest.clients.wait_answers()
         _let_pass(still_s)
         stage.lab.unhang(p.primary)
         p.log_primary.wait(r" ends as destroyed")
-        c.wait_answers()
-        c.finish()
+        guest.clients.wait_answers()
         assert not guest.uuid_on(p.primary)
-        for vif in range(guest.plan.vifs):
-            assert wire.emitters(guest.plan.mac(vif)) == [p.primary, p.backup]
 
 
 def test_the_backup_stands_still(stage: Stage) -> None:
     """The primary goes on alone; the returning backup drops its copy."""
     guest = stage.guest()
-    with (
-        Wire(stage.lab) as wire,
-        Protection(stage, guest) as p,
-        Clients(stage.lab, guest.plan) as c,
-    ):
-        c.wait_answers()
+    with Protection(stage, guest) as p:
+        guest.clients.wait_answers()
         p.wait_checkpoints(3)
         still_s = time.monotonic()
         stage.lab.hang(p.backup)
         p.wait_alone()
-        c.wait_answers()
+        guest.clients.wait_answers()
         _let_pass(still_s)
         stage.lab.unhang(p.backup)
         assert p.log_backup.wait(ENDS).endswith("destroyed")
-        c.wait_answers()
-        c.finish()
-        for vif in range(guest.plan.vifs):
-            assert wire.emitters(guest.plan.mac(vif)) == [p.primary]
+        guest.clients.wait_answers()

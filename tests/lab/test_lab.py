@@ -19,7 +19,7 @@ from remus_ha.lab.ledger import LedgerClient
 from remus_ha.lab.pcap import ChatterKind
 from remus_ha.lab.plan import GuestPlan, Link
 from remus_ha.lab.progress import Progress
-from remus_ha.lab.xlconfig import GuestSpec
+from remus_ha.lab.xlconfig import STOCK_VIF_SCRIPT, GuestSpec
 from tests.lab.support.stage import Guest, Stage
 
 
@@ -166,6 +166,7 @@ def watched(stage: Stage, guest: Guest, how: str) -> None:
 @pytest.mark.parametrize("how", ["shutdown", "crash", "reboot"])
 def test_a_guest_can_end_itself(stage: Stage, how: str) -> None:
     guest = stage.guest(vifs=1, fresh=True)
+    stage.judge()
     before = row_of(stage, guest)
     assert before is not None
     watched(stage, guest, how)
@@ -187,7 +188,7 @@ def test_a_guest_can_end_itself(stage: Stage, how: str) -> None:
 
 
 def test_stock_scripts_work_too(stage: Stage) -> None:
-    plan: GuestPlan = stage.lab.guests.create(GuestSpec("stock", stock_scripts=True), "a")
+    plan: GuestPlan = stage.lab.guests.create(GuestSpec("stock", vif_script=STOCK_VIF_SCRIPT), "a")
     assert stage.lab.guests.control("stock").stat().number == plan.number
     stage.lab.guests.destroy("stock")
 

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from remus_ha.lab.capture import Capture
-from tests.lab.support.clients import Clients
 from tests.lab.support.output_commit import Moment, OutputVerdict, Seen, judge
 from tests.lab.support.protection import Protection, ask
 from tests.lab.support.stage import Stage
@@ -43,13 +42,12 @@ def _seen(capture: Capture) -> list[Seen]:
 def test_nothing_leaves_before_its_acknowledgement(stage: Stage) -> None:
     """IPv4, IPv6, ARP and VLAN-tagged frames are all held until ACK of their epoch."""
     guest = stage.guest()
-    with Protection(stage, guest) as p, Clients(stage.lab, guest.plan) as c:
-        c.wait_answers()
+    with Protection(stage, guest) as p:
+        guest.clients.wait_answers()
         verdict = _observe(p)
         assert not verdict.early
         assert all(verdict.judged.get(kind, 0) >= 50 for kind in KINDS), verdict.judged
         assert verdict.unknown <= sum(verdict.judged.values()) / 50, verdict
-        c.finish()
         p.unprotect()
 
 
@@ -57,10 +55,9 @@ def test_nothing_leaves_before_its_acknowledgement(stage: Stage) -> None:
 def test_the_same_check_finds_unbuffered_output(stage: Stage) -> None:
     """With ``-F -n`` frames of every kind leave early, and the check says so."""
     guest = stage.guest()
-    with Protection(stage, guest, "-F", "-n") as p, Clients(stage.lab, guest.plan) as c:
-        c.wait_answers()
+    with Protection(stage, guest, "-F", "-n") as p:
+        guest.clients.wait_answers()
         verdict = _observe(p)
         assert {early.kind for early in verdict.early} >= set(KINDS)
         assert len(verdict.early) > sum(verdict.judged.values()) / 2
-        c.finish()
         p.unprotect()

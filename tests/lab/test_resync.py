@@ -80,6 +80,7 @@ def test_a_newer_image_is_not_overwritten_by_an_older_one(stage: Stage) -> None:
         p.wait_failed_over()
         assert judged(disks).clean
     stage.ready()
+    stage.judge()
     newer = stage.host(p.backup).shell
     kept = newer.text(f"sha256sum {image(guest, VDEVS[0])}")
     newer.run(f"xl destroy {guest.name}")

@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from remus_ha.lab.pcap import Frame
+from tests.lab.support.leftovers import parse
 from tests.lab.support.output_commit import Moment, Seen, judge
 from tests.lab.support.wire import Sighting, turns
 
@@ -65,3 +66,52 @@ class TestOutputCommit:
     def test_frames_outside_the_observed_epochs_are_not_judged(self) -> None:
         verdict = judge(self.seen(0.5, 5.5), self.seen(0.6, 5.6), self.EPOCHS)
         assert (verdict.judged, verdict.early) == ({}, [])
+
+
+# Of a host where a guest lives that was protected and is not any more.
+CLEAN = """\
+:links
+xenbr0
+vif7.0
+:qdiscs
+qdisc noqueue 0: dev lo root refcnt 2
+:domains
+g1                                           7    96     1     -b----      40.3
+:log_dirty
+:vifs
+/local/domain/0/backend/vif/7/0/mac = "00:16:3e:00:00:32"
+/local/domain/0/backend/vif/6/0/mac = "00:16:3e:00:00:33"
+:records
+/run/remus-ha/vif/00:16:3e:00:00:32:state=open
+/var/lib/remus-ha/vif/00:16:3e:00:00:32:state=shut
+/var/lib/remus-ha/vif/00:16:3e:00:00:33:state=shut
+:files
+/run/remus-ha/primary/17282758-d73e-451a-9701-05b7abc861ae/result.json
+:processes
+1 /sbin/init
+"""
+
+
+class TestLeftovers:
+    def test_a_host_with_a_living_guest_is_clean(self) -> None:
+        assert parse(CLEAN).leftovers() == []
+
+    @pytest.mark.parametrize(
+        ("there", "instead", "left"),
+        [
+            ("xenbr0", "rh1234", "link rh1234"),
+            ("qdisc noqueue", "qdisc plug", "qdisc plug 0: dev lo root refcnt 2"),
+            (":log_dirty\n", ":log_dirty\n7\n", "log-dirty mode of domain 7"),
+            ("vif/00:16:3e:00:00:32:state=open", "x:state=open", "shut vif 00:16:3e:00:00:32"),
+            ("state=open", "state=shut", "shut vif 00:16:3e:00:00:32"),
+            ("result.json", "session.json", "session.json"),
+            ("/sbin/init", "python3 -m remus_ha.receive", "remus_ha.receive"),
+            ("-b----", "--p---", "domain that stands still g1"),
+            ("-b----", "---s--", "domain that stands still g1"),
+            ("-b----", "----c-", "domain that stands still g1"),
+        ],
+    )
+    def test_what_is_left_is_named(self, there: str, instead: str, left: str) -> None:
+        found = parse(CLEAN.replace(there, instead, 1)).leftovers()
+        assert len(found) == 1
+        assert left in found[0]

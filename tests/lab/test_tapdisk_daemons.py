@@ -59,8 +59,8 @@ def serving(stage: Stage) -> Iterator[Guest]:
     try:
         for host in (BACKUP, PRIMARY):
             _serve(stage, host)
-        plan = stage.lab.guests.create(GuestSpec(NAME, vifs=2, disks=DISKS), PRIMARY)
-        yield Guest(stage.lab, plan, PRIMARY)
+        yield stage.create(GuestSpec(NAME, vifs=2, disks=DISKS), PRIMARY)
+        stage.judge()
     finally:
         with suppress(UnknownGuest):
             stage.lab.guests.destroy(NAME)

@@ -24,6 +24,7 @@ class Clients:
             LedgerClient(lab.enter, address, proto, name=f"s{run}-{i}", rate_per_s=rate_per_s)
             for i, (proto, address) in enumerate(paths)
         ]
+        self._reports: list[LedgerReport] = []
 
     def __enter__(self) -> "Clients":
         for client in self.all:
@@ -59,10 +60,11 @@ class Clients:
         return max((t for t in times if t is not None), default=0.0)
 
     def finish(self) -> list[LedgerReport]:
-        """Stop, and hold that nobody was told anything that the guest has forgotten."""
-        reports = [client.stop(settle_s=30.0) for client in self.all]
-        check_reports(reports)
-        return reports
+        """Stop, and hold that nobody was told anything that the guest has forgotten. Idempotent."""
+        if not self._reports:
+            self._reports = [client.stop(settle_s=30.0) for client in self.all]
+            check_reports(self._reports)
+        return self._reports
 
     def finish_dead(self) -> list[LedgerReport]:
         """The same for a guest that has ended: only what it told until then is judged."""

@@ -34,27 +34,15 @@ def free_mib(host: Host) -> int:
     return int(next(line for line in lines if "free_memory" in line).split(":")[1])
 
 
-_TRACKS = """
-import sys
-sys.path.append("/usr/lib/xen-4.17/lib/python")
-from xen.lowlevel import xc
-off, enable_logdirty = 0, 2
-handle = xc.xc()
-try:
-    handle.shadow_control({domid}, enable_logdirty)
-    handle.shadow_control({domid}, off)
-    print("no")
-except xc.Error as e:
-    print("yes", e)
-"""
+# A dump of all domains to Xen's own log; prints the numbers of those in log-dirty mode.
+LOG_DIRTY = (
+    "xl debug-keys q; xl dmesg | awk '/pressed/ {n = 0} /General information for domain/ {d = $NF}"
+    " /paging assistance:.* log_dirty/ {found[n++] = d + 0}"
+    " END {for (i = 0; i < n; i++) print found[i]}'"
+)
 
 
 def tracks_dirty_pages(host: Host, name: str) -> bool:
-    """Whether Xen keeps a domain in log-dirty mode.
-
-    Nothing reads that mode, but switching it on is refused where it is on.
-    """
+    """Whether Xen keeps a domain in log-dirty mode."""
     domid = host.shell.text(f"xl domid {name}").strip()
-    said = host.shell.run("python3 -", stdin=_TRACKS.format(domid=domid).encode()).stdout.decode()
-    assert said.startswith("no") or "Invalid argument" in said, said
-    return said.startswith("yes")
+    return domid in host.shell.text(LOG_DIRTY).split()

@@ -32,6 +32,7 @@ for ring in $rings; do echo kick >$ring; done; tail -n +1 $rings
 
 # The lines with which the two roles' processes end.
 ENDS = r" ends as (\w+)"
+KEEPER_GONE = r"the keeper is gone"
 
 
 class Protection:
@@ -68,6 +69,7 @@ class Protection:
         self.foreground: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Protection":
+        assert self.stage.is_watched(self.guest), "nobody would see what becomes of it outside"
         primary, backup = self.stage.host(self.primary), self.stage.host(self.backup)
         uuid = self.guest.uuid
         logs = "/var/log/remus-ha"

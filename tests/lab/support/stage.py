@@ -8,7 +8,10 @@ from remus_ha.lab.control import GuestControl
 from remus_ha.lab.host import Host
 from remus_ha.lab.plan import GuestPlan, Link
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks
+from tests.lab.support.clients import Clients
 from tests.lab.support.leftovers import forget_results, state_of
+from tests.lab.support.outside import Outside
+from tests.lab.support.wire import Wire
 
 WITNESS = "etcd://10.97.0.254:2379"
 HOSTS = ("a", "b")
@@ -21,7 +24,9 @@ MOVES_PER_GUEST = 3
 
 
 class Guest:
-    """A running standard guest and where it is."""
+    """A running standard guest and where it is; only the stage makes and watches one."""
+
+    outside: Outside
 
     def __init__(self, lab: Lab, plan: GuestPlan, host: str) -> None:
         self._lab, self.plan, self.host = lab, plan, host
@@ -43,6 +48,27 @@ class Guest:
                 return words[0]
         return ""
 
+    def watch(self) -> None:
+        """Begin to look on from outside."""
+        self.outside = Outside(self._lab, self.plan, self.host)
+
+    @property
+    def clients(self) -> Clients:
+        """Its outside clients."""
+        return self.outside.clients
+
+    @property
+    def wire(self) -> Wire:
+        """The wires' captures."""
+        return self.outside.wire
+
+    def moved(self, host: str) -> None:
+        """It lives on ``host`` now."""
+        if host != self.host:
+            self.moves += 1
+            self.outside.hosts.append(host)
+        self.host = host
+
     @property
     def control(self) -> GuestControl:
         """Its control port."""
@@ -55,11 +81,16 @@ class Guest:
 
 
 class Stage:
-    """Hosts and at most one guest, handed from story to story."""
+    """Hosts and at most one guest, handed from story to story.
+
+    Whatever guest a story gets is watched from outside until the story's end, or until it says
+    that the guest has ended.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self._guest: Guest | None = None
+        self._watched: Guest | None = None
         self._names = itertools.count(1)
 
     # -- hosts
@@ -89,27 +120,42 @@ class Stage:
         )
         if kept is not None and fits and not fresh and not kept.is_worn:
             kept.stories += 1
+            self._watch(kept)
             return kept
         self.drop_guest()
         where = on or "a"
         name = f"g{next(self._names)}"
         spec = GuestSpec(name=name, vifs=vifs, disks=plain_disks(disks, DISK_MIB))
-        plan = self.lab.guests.create(spec, where)
-        self._guest = Guest(self.lab, plan, where)
+        self._guest = self.create(spec, where)
         return self._guest
 
+    def create(self, spec: GuestSpec, on: str) -> Guest:
+        """A running guest of the story's own, which no other story gets."""
+        guest = Guest(self.lab, self.lab.guests.create(spec, on), on)
+        self._watch(guest)
+        return guest
+
     def moved(self, guest: Guest, host: str) -> None:
-        """A failover has taken place."""
-        guest.moves += host != guest.host
-        guest.host = host
+        """A failover or a migration has taken place: from now on it is heard from ``host``."""
+        guest.moved(host)
 
     def gone(self, guest: Guest) -> None:
-        """It has ended: the next story gets a new one."""
+        """It has ended: what it told is judged, and the next story gets a new one."""
         if self._guest is guest:
             self._guest = None
+        self._judge(guest, alive=False)
+
+    def begun_anew(self, guest: Guest) -> None:
+        """It has rebooted: what it told before is judged, and its new life is watched.
+
+        Its clients must have finished before: a new life knows nothing of what they were told.
+        """
+        self._judge(guest, alive=True)
+        self._watch(guest)
 
     def drop_guest(self) -> None:
-        """End the guest and every domain that may be left of it."""
+        """Judge the guest, end it and every domain that may be left of it."""
+        self.judge()
         self._guest = None
         for name in {row.name.removesuffix("--incoming") for row in self.lab.guests.list()}:
             self.lab.guests.destroy(name)
@@ -120,6 +166,34 @@ class Stage:
                     "rm -rf /run/remus-ha/vif /var/lib/remus-ha/vif"
                     "; find /srv/guests -mindepth 1 -delete"
                 )
+
+    # -- from outside
+
+    def is_watched(self, guest: Guest) -> bool:
+        """Whether the outside will judge it."""
+        return self._watched is guest
+
+    def _watch(self, guest: Guest) -> None:
+        if not self.is_watched(guest):
+            assert self._watched is None, "one guest at a time"
+            guest.watch()
+            self._watched = guest
+
+    def _judge(self, guest: Guest, *, alive: bool) -> None:
+        if self.is_watched(guest):
+            self._watched = None
+            guest.outside.judge(alive=alive)
+
+    def judge(self) -> None:
+        """The guest lives and its story is over: judge what was told and heard of it."""
+        if self._watched is not None:
+            self._judge(self._watched, alive=True)
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """The story has failed: look on no more."""
+        guest, self._watched = self._watched, None
+        if guest is not None:
+            guest.outside.abandon(error)
 
     # -- between stories
 
