@@ -5,10 +5,8 @@ import threading
 import time
 
 from remus_ha.lab.plan import Link
-from tests.lab.support.clients import Clients
 from tests.lab.support.protection import ENDS, Protection
 from tests.lab.support.stage import WITNESS, Guest, Stage
-from tests.lab.support.wire import Wire
 
 STILL_S = 5.0
 ACCEPT_S = 60.0
@@ -28,53 +26,46 @@ def accept(stage: Stage, guest: Guest) -> None:
 
 def test_a_wiped_witness_decides_nothing_before_both_hosts_accept_it(stage: Stage) -> None:
     guest = stage.guest()
-    mac = guest.plan.mac()
-    with Wire(stage.lab) as wire, Clients(stage.lab, guest.plan) as c:
-        with Protection(stage, guest) as p:
-            c.wait_answers()
-            p.wait_checkpoints(3)
-            stage.lab.witness.wipe()
-            stage.lab.witness.initialise()
-            stage.lab.unplug(p.primary, Link.REPL)
-            p.log_primary.wait(r"the witness: WITNESS-002")
-            p.log_backup.wait(r"the witness: WITNESS-002")
-            held_s = time.monotonic()
-            threading.Event().wait(STILL_S)  # the accident itself lasts this long
-            assert c.answered_since(held_s) == 0
-            assert not wire.frames(mac, since_s=held_s)
-            accept(stage, guest)
-            ends = [log.wait(ENDS).rsplit(maxsplit=1)[-1] for log in (p.log_primary, p.log_backup)]
-            assert ends in (["alone", "destroyed"], ["destroyed", "alive"]), ends
-            stage.moved(guest, p.primary if ends[0] == "alone" else p.backup)
-            c.wait_answers()
-            first = p.primary
-        stage.lab.plug(first, Link.REPL)
-        with Protection(stage, guest) as p:
-            p.wait_checkpoints(3)
-            p.unprotect()
-        c.finish()
-        assert wire.emitters(mac) == ([first] if guest.host == first else [first, guest.host])
-    stage.assert_clean()
+    c = guest.clients
+    with Protection(stage, guest) as p:
+        c.wait_answers()
+        p.wait_checkpoints(3)
+        stage.lab.witness.wipe()
+        stage.lab.witness.initialise()
+        stage.lab.unplug(p.primary, Link.REPL)
+        p.log_primary.wait(r"the witness: WITNESS-002")
+        p.log_backup.wait(r"the witness: WITNESS-002")
+        held_s = time.monotonic()
+        threading.Event().wait(STILL_S)  # the accident itself lasts this long
+        assert c.answered_since(held_s) == 0
+        assert not guest.wire.frames(guest.plan.mac(), since_s=held_s)
+        accept(stage, guest)
+        ends = [log.wait(ENDS).rsplit(maxsplit=1)[-1] for log in (p.log_primary, p.log_backup)]
+        assert ends in (["alone", "destroyed"], ["destroyed", "alive"]), ends
+        stage.moved(guest, p.primary if ends[0] == "alone" else p.backup)
+        c.wait_answers()
+        first = p.primary
+    stage.lab.plug(first, Link.REPL)
+    with Protection(stage, guest) as p:
+        p.wait_checkpoints(3)
+        p.unprotect()
 
 
 def test_a_guest_from_before_is_protected_again(stage: Stage) -> None:
     """With no session at the time: refused, with the remedy; the remedy works."""
     guest = stage.guest()
-    with Clients(stage.lab, guest.plan) as c:
-        with Protection(stage, guest) as p:
-            p.wait_checkpoints(1)
-            p.unprotect()
-        stage.lab.witness.wipe()
-        stage.lab.witness.initialise()
-        words = ["remus-ha", "protect", "--detach", "--witness", WITNESS, guest.name, guest.other]
-        done = stage.host(guest.host).shell.run(shlex.join(words), timeout_s=ACCEPT_S, check=False)
-        assert done.returncode != 0
-        assert b"WITNESS-002" in done.stderr
-        assert b"remus-ha witness accept" in done.stderr
-        accept(stage, guest)
-        with Protection(stage, guest) as p:
-            p.wait_checkpoints(3)
-            c.wait_answers()
-            p.unprotect()
-        c.finish()
-    stage.assert_clean()
+    with Protection(stage, guest) as p:
+        p.wait_checkpoints(1)
+        p.unprotect()
+    stage.lab.witness.wipe()
+    stage.lab.witness.initialise()
+    words = ["remus-ha", "protect", "--detach", "--witness", WITNESS, guest.name, guest.other]
+    done = stage.host(guest.host).shell.run(shlex.join(words), timeout_s=ACCEPT_S, check=False)
+    assert done.returncode != 0
+    assert b"WITNESS-002" in done.stderr
+    assert b"remus-ha witness accept" in done.stderr
+    accept(stage, guest)
+    with Protection(stage, guest) as p:
+        p.wait_checkpoints(3)
+        guest.clients.wait_answers()
+        p.unprotect()

@@ -1,0 +1,101 @@
+"""What an operator may ask for beside the plain ``remus-ha protect``, and the dry run before it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from remus_ha.lab.host import Host
+from tests.lab.support.domains import tracks_dirty_pages
+from tests.lab.support.leftovers import state_of
+from tests.lab.support.protection import ENDS, Protection, ask
+from tests.lab.support.stage import WITNESS, Stage
+from tests.lab.test_disks import KIB_S, judged, until, writing
+
+INTERVAL_MS = 500
+
+
+def test_check_where_nothing_stands_in_the_way(stage: Stage) -> None:
+    """Status 0, nothing begun on either host, and the guest has not noticed."""
+    guest = stage.guest()
+    host = stage.host(guest.host)
+    command = f"remus-ha check --witness {WITNESS} {guest.name} {guest.other}"
+    c = guest.clients
+    c.wait_answers()
+    assert host.shell.text(command) == "nothing stands in the way\n"
+    assert json.loads(host.shell.text(f"{command} --json")) == []
+    for name in (guest.host, guest.other):
+        assert state_of(stage.host(name)).files == []
+        assert stage.host(name).shell.text("remus-ha status") == "no protections on this host\n"
+    assert not tracks_dirty_pages(host, guest.name)
+    c.wait_answers()
+
+
+def test_a_guest_whose_disks_stay_behind(stage: Stage) -> None:
+    """``-F -d``: protected, nothing of its disks goes anywhere, and it writes on afterwards."""
+    guest = stage.guest(disks=1)
+    disks = writing(stage, guest)
+    with Protection(stage, guest, "-F", "-d") as p:
+        disks.start(KIB_S)
+        p.wait_checkpoints(3)
+        status = p.progress()
+        assert (status["state"], status["disks"]) == ("protected", [])
+        found = stage.host(p.backup).shell.text("find /srv/guests -type f -name '*.img'")
+        assert found == ""
+        p.unprotect()
+    begun = disks.stat().completed
+    until(lambda: disks.stat().completed >= begun + 10)
+    verdict = judged(disks)
+    assert verdict.clean, verdict
+    assert disks.stat().errors == 0
+
+
+def test_checkpoints_into_nothing(stage: Stage) -> None:
+    """``-F -b``: epochs without backup and witness, never called protected; ctrl-C ends them."""
+    guest = stage.guest()
+    c = guest.clients
+    with Protection(stage, guest, "-F", "-b", detach=False, witness="", receiver="nobody") as p:
+        p.wait_checkpoints(5)
+        c.wait_answers()
+        status = p.status(p.primary)
+        assert (status["state"], status["peer"]) == ("degraded", "blackhole")
+        assert tracks_dirty_pages(stage.host(p.primary), guest.name)
+        assert state_of(stage.host(p.backup)).files == []
+        stage.host(p.primary).shell.run(f"pkill -INT -f '[r]emus-ha protect.* {guest.name} '")
+        assert p.foreground is not None
+        out, _ = p.foreground.communicate(timeout=120)
+        assert p.foreground.returncode == 0
+        assert out.decode().splitlines()[-1] == f"{guest.name}: stopped"
+        p.log_primary.wait(ENDS)
+        c.wait_answers()
+    assert not tracks_dirty_pages(stage.host(p.primary), guest.name)
+
+
+@contextmanager
+def own_ssh(host: Host) -> Iterator[tuple[str, str]]:
+    """A command that stands in for ssh, and where it notes what it was given."""
+    command, notes = "/tmp/own-ssh", "/tmp/own-ssh.notes"
+    text = f'#!/bin/sh\necho "$@" >>{notes}\nexec ssh "$@"\n'
+    host.shell.run(f"cat >{command} && chmod +x {command}", stdin=text.encode())
+    try:
+        yield command, notes
+    finally:
+        host.shell.run(f"rm -f {command} {notes}")
+
+
+def test_an_interval_and_an_ssh_of_ones_own(stage: Stage) -> None:
+    """``-i``: no checkpoint earlier than that. ``-s``: its words come before the host's name."""
+    guest = stage.guest()
+    host = stage.host(guest.host)
+    with own_ssh(host) as (command, notes):
+        ssh = f"{command} -o ConnectTimeout=30"
+        with Protection(stage, guest, "-i", str(INTERVAL_MS), "-s", ssh) as p:
+            assert host.shell.text(f"cat {notes}") == (
+                f"-o ConnectTimeout=30 {guest.other} remus-ha receive\n"
+            )
+            p.wait_checkpoints(8)
+            assert p.status(p.primary)["interval_ms"] == INTERVAL_MS
+            samples = ask(host, "primary", guest.uuid, {"command": "samples", "after": 0})
+            times = [sample["requested"] for sample in samples]
+            assert len(times) >= 7
+            assert times[-1] - times[0] >= 0.95 * INTERVAL_MS / 1e3 * (len(times) - 1)
+            p.unprotect()
