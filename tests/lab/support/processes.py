@@ -46,3 +46,11 @@ def wait_other(host: Host, role: str, than: int, timeout_s: float = 30.0) -> int
             return now[0]
         assert time.monotonic() < deadline, f"{role}: {now} after {than}"
         threading.Event().wait(0.2)
+
+
+def wait_gone(host: Host, role: str, timeout_s: float = 240.0) -> None:
+    """Until no process of that role runs."""
+    deadline = time.monotonic() + timeout_s
+    while found := pids(host, role):
+        assert time.monotonic() < deadline, f"{role}: {found}"
+        threading.Event().wait(0.2)
