@@ -1,13 +1,17 @@
 """The stories' own judges: they find what they are there to find."""
 
 import struct
+import time
 
 import pytest
 
+from remus_ha.lab.cluster import Lab
 from remus_ha.lab.pcap import Frame
+from remus_ha.lab.plan import GuestPlan
+from tests.lab.support import outside
 from tests.lab.support.leftovers import parse
 from tests.lab.support.output_commit import Moment, Seen, judge
-from tests.lab.support.wire import Sighting, turns
+from tests.lab.support.wire import Sighting, Wire, turns
 
 pytestmark = pytest.mark.gate
 
@@ -38,6 +42,87 @@ class TestTurns:
     )
     def test_new_output_begins_a_turn(self, seen: str, hosts: str) -> None:
         assert "".join(turn.host for turn in turns(sightings(seen))) == hosts
+
+
+class _Clients:
+    """All is well with them; ``told`` is how they finished."""
+
+    def __init__(self, *_: object) -> None:
+        self.told: list[str] = []
+
+    def __enter__(self) -> "_Clients":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def finish(self) -> None:
+        self.told.append("finish")
+
+    def finish_dead(self) -> None:
+        self.told.append("finish_dead")
+
+
+class _Wire(Wire):
+    """Without a lab: it has seen what it is told."""
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def saw(self, text: str) -> None:
+        later = time.monotonic() + 60
+        self._seen = [
+            Sighting(s.host, Frame(later + s.frame.time_s, s.frame.data)) for s in sightings(text)
+        ]
+
+
+class TestOutside:
+    @pytest.fixture(autouse=True)
+    def without_a_lab(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(outside, "Wire", _Wire)
+        monkeypatch.setattr(outside, "Clients", _Clients)
+        monkeypatch.setattr(outside, "HEARD_S", 0.1)
+
+    @staticmethod
+    def seeing(text: str, *hosts: str) -> outside.Outside:
+        """Of a guest of one vif with the MAC of ``frame``, which a story says was there."""
+        seeing = outside.Outside(Lab.__new__(Lab), GuestPlan("g1", 50), hosts[0])
+        seeing.hosts += hosts[1:]
+        assert isinstance(seeing.wire, _Wire)
+        seeing.wire.saw(text)
+        return seeing
+
+    @pytest.mark.parametrize("hosts", ["a", "ab", "aba"])
+    def test_who_is_heard_where_the_story_says_is_right(self, hosts: str) -> None:
+        text = " ".join(f"{host}{10 * turn + n}" for turn, host in enumerate(hosts) for n in (1, 2))
+        self.seeing(text, *hosts).judge()
+
+    @pytest.mark.parametrize(
+        ("text", "hosts"),
+        [
+            ("a1 a2 b3 b4", "a"),  # it moved, and nobody said so
+            ("a1 b2 a3 b4", "ab"),  # two living copies
+            ("b1 b2", "a"),
+        ],
+    )
+    def test_another_emitter_is_found(self, text: str, hosts: str) -> None:
+        seeing = self.seeing(text, *hosts)
+        with pytest.raises((AssertionError, TimeoutError)):
+            seeing.judge()
+        with pytest.raises(AssertionError):
+            self.seeing(text, *hosts).judge(alive=False)
+
+    def test_one_that_is_not_heard_where_it_has_moved_to_is_found(self) -> None:
+        with pytest.raises(TimeoutError):
+            self.seeing("a1 a2", "a", "b").judge()
+
+    @pytest.mark.parametrize(("alive", "told"), [(True, "finish"), (False, "finish_dead")])
+    def test_the_clients_are_asked(self, *, alive: bool, told: str) -> None:
+        seeing = self.seeing("a1", "a")
+        seeing.judge(alive=alive)
+        assert isinstance(seeing.clients, _Clients)
+        assert seeing.clients.told == [told]
 
 
 class TestOutputCommit:
