@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from remus_ha.lab.host import Host
+from remus_ha.lab.xlconfig import IMAGES
 from tests.lab.support.domains import tracks_dirty_pages
 from tests.lab.support.leftovers import state_of
-from tests.lab.support.protection import ENDS, Protection, ask
+from tests.lab.support.protection import ENDS, Protection, ask, refused
 from tests.lab.support.stage import DISK_MIB, WITNESS, Stage
 from tests.lab.test_disks import KIB_S, judged, until, writing
 
@@ -31,19 +32,24 @@ def test_check_where_nothing_stands_in_the_way(stage: Stage) -> None:
 
 
 def test_a_guest_whose_disks_stay_behind(stage: Stage) -> None:
-    """``-F -d``: protected, nothing of its disks goes anywhere, and it writes on afterwards."""
+    """``-F -d``: protected, nothing of its disks goes anywhere, and it writes on afterwards.
+
+    What the copy would find under the disk's path is the operator's to put there.
+    """
     guest = stage.guest(disks=1)
-    disks = writing(stage, guest)
-    there = f"/srv/guests/{guest.name}-xvda.img"
     backup = stage.host(guest.other).shell
-    backup.run(f"truncate -s {DISK_MIB}M {there}")  # what a copy would open
+    image = f"{IMAGES}/{guest.name}-xvda.img"
+    disks = writing(stage, guest)
+    command = f"remus-ha protect --detach --witness {WITNESS} -F -d {guest.name} {guest.other}"
+    assert "DISK-017" in refused(stage, guest.host, command)
+    backup.run(f"mkdir -p {IMAGES} && truncate -s {DISK_MIB}M {image}")
     with Protection(stage, guest, "-F", "-d") as p:
         disks.start(KIB_S)
         p.wait_checkpoints(3)
         status = p.progress()
         assert (status["state"], status["disks"]) == ("protected", [])
         p.unprotect()
-    assert backup.text(f"stat -c %b {there}").strip() == "0"
+    assert backup.text(f"stat -c %b {image}") == "0\n", "something was written to the backup"
     begun = disks.stat().completed
     until(lambda: disks.stat().completed >= begun + 10)
     verdict = judged(disks)
