@@ -142,6 +142,8 @@ class Decider(Generic[S, E, F, A]):
 
     def _take(self, answer: Answer) -> None:
         self._complain(answer.error or self._distrust(answer.result))
+        if isinstance(answer.error, WitnessRewound):
+            self._keep(self.ledger)  # the driver's memory has it: a successor is not to trust anew
         if isinstance(answer.request, OpenedRequest):
             if answer.error is None:
                 self._keep_opened(answer.request.generation)

@@ -1,11 +1,13 @@
 """What a per-guest process leaves to its successor (``remus_ha.core.witness``).
 
 ``session`` in /run: a process crash keeps it, a host crash loses it. ``incarnation`` and ``seen``
-on disk: a host crash keeps them as well. The witness driver's memory goes with the former. For a
-store that has gone back in time (W9) the disk also has the newest register that was ``known`` and
-the newest generation whose output was ``opened`` here: what this host reports then.
+on disk: a host crash keeps them as well. The witness driver's memory goes with the former.
+
+For a store that has gone back in time (W9) a file of its own has what this host can report then:
+nothing waits for that one, and no guest is given up for it.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,17 @@ _DURABLE = ("incarnation", "seen")
 class Kept:
     """One role's and guest's knowledge of the register, across its processes."""
 
-    def __init__(self, role: str, uuid: str, *, durable: bool = True) -> None:
-        """Not ``durable`` where there is no witness: what was pretended is forgotten."""
+    def __init__(self, role: str, uuid: str, *, store: str = "", durable: bool = True) -> None:
+        """``store`` is the witness's URL.
+
+        Not ``durable`` where there is no witness: what was pretended is forgotten.
+        """
         self._run = rundir.directory(role, uuid) / "state.json"
         self._uuid = uuid
+        self._store = store
         self._durable = durable
         self._written: Any = None
+        self._reported: Any = None
 
     def ledger(self, me: Identity, peer: Identity, *, same_session: bool) -> Ledger:
         """What the process before knew; ``same_session`` False for a new one."""
@@ -53,26 +60,33 @@ class Kept:
 
     def keep(self, ledger: Ledger, memory: Memory | None) -> None:
         """Write down what changed; before any request that rests on it is sent."""
-        found: dict[str, Any] = {"incarnation": ledger.incarnation, "seen": ledger.seen}
-        if ledger.known is not None:
-            found["known"] = ledger.known.as_dict()
-        self._update(found)
+        durable = {"incarnation": ledger.incarnation, "seen": ledger.seen}
+        if self._durable and durable != self._written:
+            rundir.write_json_durably(_path(self._uuid), durable)
+            self._written = durable
         run = {"session": ledger.session, "memory": memory.encode() if memory else None}
         rundir.write_json(self._run, run)
+        if ledger.known is not None:
+            self.keep_known(ledger.known, ledger.peer)
+
+    def keep_known(self, register: Register, peer: Identity | None) -> None:
+        """The newest value that this host has heard of, and who else may know more."""
+        self._report({"known": register.as_dict(), "peer": peer.host if peer else ""})
 
     def keep_opened(self, generation: int) -> None:
         """The witness has noted that this generation opens its output, here."""
-        self._update({"opened": generation})
+        self._report({"opened": generation})
 
-    def _update(self, found: dict[str, Any]) -> None:
-        """What only a report needs is not worth waiting for a disk."""
-        before = self._written or {}
-        now = {**before, **found}
-        if not self._durable or now == before:
+    def _report(self, found: dict[str, Any]) -> None:
+        if not self._durable:
             return
-        vital = any(now.get(key) != before.get(key) for key in _DURABLE)
-        (rundir.write_json_durably if vital else rundir.write_json)(_path(self._uuid), now)
-        self._written = now
+        if self._reported is None:
+            self._reported = _read_report(self._uuid)
+        now = {**self._reported, **found, "store": self._store}
+        if now != self._reported:
+            with contextlib.suppress(OSError):  # a full disk is no reason to give a guest up
+                rundir.write_json(_report_path(self._uuid), now)
+                self._reported = now
 
 
 def claimed(role: str, uuid: str) -> bool:
@@ -83,15 +97,24 @@ def claimed(role: str, uuid: str) -> bool:
 
 def guests() -> list[str]:
     """UUIDs of the guests of whose register this host knows anything."""
-    return sorted(path.stem for path in (rundir.STATE / "witness").glob("*.json"))
+    return sorted(path.stem for path in _path("any").parent.glob("*.json"))
+
+
+def store_of(uuid: str) -> str:
+    """The URL of the witness by which a guest was protected here last; empty: not known."""
+    return str(_read_report(uuid).get("store", ""))
 
 
 def knowledge(uuid: str) -> Knowledge:
     """What this host can report of a guest's register."""
-    disk: Any = _read(uuid)
-    known = disk.get("known")
-    register = Register.from_dict(known) if known else None
-    return Knowledge(disk.get("incarnation"), register, int(disk.get("opened", 0)))
+    report: Any = _read_report(uuid)
+    known = report.get("known")
+    return Knowledge(
+        incarnation=_read(uuid).get("incarnation"),
+        known=Register.from_dict(known) if known else None,
+        opened=int(report.get("opened", 0)),
+        peer=str(report.get("peer", "")),
+    )
 
 
 def distrusted(uuid: str) -> str:
@@ -102,7 +125,7 @@ def distrusted(uuid: str) -> str:
 
 def distrust(uuid: str, incarnation: str) -> str:
     """Why no process here would trust a store that calls itself so; empty when one would."""
-    before = knowledge(uuid).incarnation
+    before = _read(uuid).get("incarnation")
     if before not in (None, incarnation):
         return f"incarnation is {incarnation}, {before} was known"
     return distrusted(uuid)
@@ -114,7 +137,7 @@ def accept(uuid: str, incarnation: str) -> None:
     for role in _ROLES:
         path = rundir.directory(role, uuid) / "state.json"
         run: Any = rundir.read_json(path)
-        if run and not rundir.is_running(role, uuid):
+        if run:  # a process that lives writes its own, newer one
             rundir.write_json(path, {**run, "memory": None})
 
 
@@ -122,5 +145,13 @@ def _path(uuid: str) -> Path:
     return rundir.STATE / "witness" / f"{uuid}.json"
 
 
+def _report_path(uuid: str) -> Path:
+    return rundir.STATE / "known" / f"{uuid}.json"
+
+
 def _read(uuid: str) -> Any:
     return rundir.read_json(_path(uuid)) or {}
+
+
+def _read_report(uuid: str) -> Any:
+    return rundir.read_json(_report_path(uuid)) or {}

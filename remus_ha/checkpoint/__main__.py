@@ -87,7 +87,7 @@ def main() -> int:
 def prepare(uuid: str, link: CareLink, *, restart: bool) -> Primary:
     """The process with everything it needs in place. Raises RemusError; then nothing is left."""
     session = Session.load(uuid)
-    kept = Kept("primary", uuid, durable=not is_none(session.witness))
+    kept = Kept("primary", uuid, store=session.witness, durable=not is_none(session.witness))
     if not restart:
         kept.begin()
     witness = open_witness(

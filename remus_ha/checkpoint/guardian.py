@@ -18,9 +18,10 @@ from remus_ha.hypervisor.xen.domain import XenDomain
 MODULE = "remus_ha.checkpoint"
 
 
-def let_go_on(uuid: str, domain: DomainControl) -> None:
+def let_go_on(uuid: str, domain: DomainControl, *, withdraw: bool = True) -> None:
     """Whatever a dead process wanted of the guest; nobody would resume it from a later suspend."""
-    domain.withdraw_suspend()
+    if withdraw:
+        domain.withdraw_suspend()
     domain.resume()
     if quiesced.paused_by_us(uuid):
         quiesced.go_on(uuid, domain)
@@ -34,12 +35,12 @@ def main() -> int:
     args = parser.parse_args()
     session = Session.load(args.uuid)
 
-    def on_loss() -> None:
+    def on_loss(*, withdraw: bool = True) -> None:
         if rundir.is_running("primary", args.uuid):
             return  # another one protects it: the guest may be suspended for its copy
         domain = XenDomain(session.domid, paths.running_version(), watch=False)
         try:
-            let_go_on(args.uuid, domain)
+            let_go_on(args.uuid, domain, withdraw=withdraw)
         finally:
             domain.close()
 
@@ -51,7 +52,8 @@ def main() -> int:
         pid, link = args.adopt.split(",")
         adopt = (int(pid), int(link))
     caretaker.run(adopt, restart=args.restart)
-    on_loss()  # a net: whatever the process left suspended by mistake
+    # A net: whatever the process left suspended by mistake. A request is somebody else's by now.
+    on_loss(withdraw=False)
     return 0
 
 

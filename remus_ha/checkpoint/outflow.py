@@ -47,6 +47,8 @@ class Outflow:
 
     def look(self) -> None:
         """Note progress: octets that the other host's TCP has taken, not only ours."""
+        if self._sock.fileno() < 0:
+            return  # cut in this very round of the loop
         taken = self._mover.moved - outstanding(self._sock) if self._pipe >= 0 else self._taken
         if taken != self._taken:
             self._taken = taken

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from remus_ha import rundir
+from remus_ha import kept, rundir
 from remus_ha.caretaker import start_detached
 from remus_ha.cmd.common import session_name
 from remus_ha.cmd.strays import strays
@@ -143,12 +143,18 @@ def _unclaimed(left: Sequence[Leftover]) -> Iterator[Unclaimed]:
 
 
 def _strays() -> Iterator[RemusError]:
-    return strays(
+    try:
+        shut = {r.guest for r in records.records() if r.state == records.VifState.SHUT}
+    except RemusError as e:
+        yield e
+        shut = set()
+    yield from strays(
         XenDriver().domains(),
         protected=rundir.sessions("primary"),
         received=rundir.sessions("backup"),
         saved=Savers.seen(),
-        shut={r.guest for r in records.records() if r.state == records.VifState.SHUT},
+        shut=shut,
+        known=kept.guests(),
     )
 
 

@@ -1,11 +1,11 @@
 """Domains of ours that no session here knows of: named, with what to do, and never touched."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.xen.driver import Domain
-from remus_ha.hypervisor.xen.restore import INCOMING
+from remus_ha.hypervisor.xen.restore import INCOMING, MIGRATED
 from remus_ha.hypervisor.xen.savers import RESTORED
 
 
@@ -41,19 +41,21 @@ def strays(
     received: Sequence[str],
     saved: set[int],
     shut: set[str],
+    known: Collection[str],
 ) -> Iterator[RemusError]:
     """``protected`` and ``received``: UUIDs of sessions; ``saved``: as ``Savers.seen`` tells.
 
-    ``shut``: UUIDs of guests whose vifs come up shut on this host.
+    ``shut``: UUIDs of guests whose vifs come up shut on this host; ``known``: of those that were
+    ever protected here. Somebody else's guest may be suspended for reasons of its own.
     """
     for domain in domains:
         facts = {"name": domain.name, "uuid": domain.uuid, "domid": domain.domid}
         if domain.name.endswith(INCOMING):
             if domain.uuid not in received and RESTORED not in saved:
                 yield CopyUnclaimed(**facts)
-        elif domain.uuid in protected or domain.domid in saved:
+        elif domain.uuid in protected or domain.domid in saved or domain.name.endswith(MIGRATED):
             continue
-        elif domain.life is Life.SUSPENDED:
+        elif domain.life is Life.SUSPENDED and domain.uuid in known:
             yield GuestSuspended(**facts)
         elif domain.uuid in shut and domain.uuid not in received:
             yield GuestShut(**facts)

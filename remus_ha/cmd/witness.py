@@ -8,18 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from remus_ha import rundir
+from remus_ha import kept, rundir
 from remus_ha.cmd import witness_accept
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
 from remus_ha.hypervisor.base import Guest
 from remus_ha.hypervisor.xen.driver import XenDriver
+from remus_ha.hypervisor.xen.restore import MIGRATED
 from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.loading import entry_point
 from remus_ha.netbuf.sweep import find_leftovers, remove
 from remus_ha.witness import admin
-from remus_ha.witness.base import Swap, WitnessDriver
+from remus_ha.witness.base import Reading, Swap, WitnessDriver
+from remus_ha.witness.errors import WitnessRewound
 from remus_ha.witness.load import NAMESPACE, driver_name, open_witness
 from remus_ha.witness.rewound import parties
 
@@ -43,8 +45,17 @@ class NotHolder(RemusError):
 
 class SessionRuns(RemusError):
     code = "PROTECT-022"
-    cause = "a protection of {uuid} runs here: it knows best what its register means"
-    remedy = "Tell that process: 'remus-ha fenced {uuid} HOST'."
+    cause = "a protection of {uuid} is here: it knows best what its register means"
+    remedy = (
+        "Tell that process: 'remus-ha fenced {uuid} HOST'. Where it is dead, 'remus-ha cleanup'"
+        " takes up what it left first."
+    )
+
+
+class MigratedAway(RemusError):
+    code = "PROTECT-023"
+    cause = "domain '{name}' is what a migration leaves: the guest is, or will be, elsewhere"
+    remedy = "Let the migration end; where it has failed, xl has renamed the domain back."
 
 
 def add_parser(commands: Any) -> None:
@@ -94,6 +105,7 @@ class Held:
     uuid: str
     me: Identity
     register: Register | None
+    incarnation: str
 
     @property
     def is_free(self) -> bool:
@@ -126,15 +138,27 @@ def is_ours(held: Held, opened: int, fenced: str, *, lost: bool) -> bool:
     return register.holder == me or died
 
 
+def _distrust(uuid: str, reading: Reading) -> str:
+    """Why what the store says may be older than what it once said (W9); empty when it is not."""
+    known = kept.knowledge(uuid).known
+    row = reading.register.generation if reading.register else 0
+    if known is not None and row < known.generation:
+        return f"its row is of generation {row}, {known.generation} was known"
+    return kept.distrust(uuid, reading.incarnation)
+
+
 @contextmanager
 def _held(url: str, uuid: str, fenced: str = "", *, lost: bool = False) -> Iterator[Held]:
-    """The register, which is this host's to change. Raises NotHolder."""
+    """The register, which is this host's to change. Raises NotHolder, WitnessRewound."""
     me = Identity(socket.gethostname(), rundir.identity(uuid))
     driver = open_witness(url, force=False, entry=entry_point(NAMESPACE, driver_name(url)))
     try:
         reading = driver.read(uuid, TIMEOUT_S)
         register = reading.register
-        held = Held(driver, uuid, me, register)
+        why = _distrust(uuid, reading)
+        if why and not fenced:
+            raise WitnessRewound(store=url, why=why)
+        held = Held(driver, uuid, me, register, reading.incarnation)
         if not is_ours(held, reading.opened, fenced, lost=lost):
             named = register and " and ".join(
                 str(x) for x in (register.holder, register.backup) if x
@@ -161,12 +185,15 @@ def _release(args: argparse.Namespace) -> int:
 def _claim(args: argparse.Namespace) -> int:
     """Only where the guest is; what was won and written down is opened afterwards (W2, W12)."""
     guest = XenDriver().find(args.uuid)
-    if args.fenced and any(rundir.is_running(role, guest.uuid) for role in ("primary", "backup")):
+    if guest.name.endswith(MIGRATED):
+        raise MigratedAway(name=guest.name)
+    if any(_has_session(role, guest.uuid) for role in ("primary", "backup")):
         raise SessionRuns(uuid=guest.uuid)
-    here = guest.uuid in rundir.sessions("primary") or rundir.is_running("primary", guest.uuid)
-    with _held(args.url, guest.uuid, args.fenced, lost=not here) as held:
+    with _held(args.url, guest.uuid, args.fenced, lost=True) as held:
         mine = held.swap(Kind.HOLDER, held.me)
         held.driver.record_opened(guest.uuid, mine.generation, TIMEOUT_S, won=mine)
+        if args.fenced:  # the operator's word counts for whatever begins here afterwards
+            kept.accept(guest.uuid, held.incarnation)
     print(f"{guest.uuid}: claimed, generation {mine.generation}")
     for vif in guest.vifs:
         record = records.read(vif.mac)
@@ -175,9 +202,12 @@ def _claim(args: argparse.Namespace) -> int:
             opened = dataclasses.replace(record, state=records.VifState.OPEN, session="", before="")
             records.keep(opened)
             print(f"{vif.name}: open")
-    if not here:
-        _let_go(guest)
+    _let_go(guest)
     return 0
+
+
+def _has_session(role: str, uuid: str) -> bool:
+    return uuid in rundir.sessions(role) or rundir.is_running(role, uuid)
 
 
 def _let_go(guest: Guest) -> None:

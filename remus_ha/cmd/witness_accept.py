@@ -6,10 +6,13 @@ that holds output for want of a trusted store asks it again.
 
 import argparse
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from remus_ha import kept, rundir
 from remus_ha.control_socket import ask
+from remus_ha.core.register import Register
 from remus_ha.deciding import ACCEPT_STORE
 from remus_ha.exceptions import RemusError
 from remus_ha.witness import rewound
@@ -25,7 +28,12 @@ def add_parser(verbs: Any) -> None:
         description=__doc__,
     )
     p.add_argument("url", metavar="URL")
-    p.add_argument("uuids", metavar="UUID", nargs="*", help="(default: all that this host knows)")
+    p.add_argument(
+        "uuids",
+        metavar="UUID",
+        nargs="*",
+        help="(default: all that were protected here by this URL)",
+    )
     p.add_argument(
         "--without",
         metavar="HOST",
@@ -40,39 +48,72 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    me = socket.gethostname()
-    without = frozenset(args.without)
-    uuids = args.uuids or kept.guests()
+    uuids = args.uuids or [uuid for uuid in kept.guests() if kept.store_of(uuid) == args.url]
     failures: list[RemusError] = []
-    for uuid, found in [(uuid, _report(args.url, uuid, me)) for uuid in uuids]:
-        try:
-            _accept(args.url, uuid, found, _others(uuid, found, me) - without, args.timeout)
-        except RemusError as e:
-            failures.append(e)
-            print(f"{uuid}: not accepted")
+    here = [uuid for uuid in uuids if _try(partial(_say, args, uuid), uuid, failures)]
+    for uuid in here:
+        _try(partial(_accept, args, uuid), uuid, failures)
     if not uuids:
-        print("this host knows of no guest's register")
+        print(f"no guest was protected here by {args.url}")
     if failures:
         raise failures[0]
     return 0
 
 
-def _report(url: str, uuid: str, me: str) -> rewound.Reported:
-    """Raises SameLife where the store has not been given a new life."""
+def _try(do: Callable[[], None], uuid: str, failures: list[RemusError]) -> bool:
+    """One guest's trouble is not another's."""
+    try:
+        do()
+    except RemusError as e:
+        failures.append(e)
+        print(f"{uuid}: not accepted: {e}")
+        return False
+    return True
+
+
+def _say(args: argparse.Namespace, uuid: str) -> None:
+    """Tell the store what this host knows. Raises SameLife where it has not got a new life."""
     mine, why = kept.knowledge(uuid), kept.distrusted(uuid)
-    found = rewound.look(url, uuid)
-    if mine.incarnation == found.incarnation:
-        if why:
-            raise SameLife(uuid=uuid, incarnation=found.incarnation, why=why)
-        return found
-    return rewound.report(url, uuid, me, mine)
+    found = rewound.look(args.url, uuid)
+    if mine.incarnation != found.incarnation:
+        rewound.report(args.url, uuid, socket.gethostname(), mine)
+    elif why:
+        raise SameLife(uuid=uuid, incarnation=found.incarnation, why=why)
 
 
-def _others(uuid: str, found: rewound.Reported, me: str) -> frozenset[str]:
+def _accept(args: argparse.Namespace, uuid: str) -> None:
+    found = rewound.look(args.url, uuid)
+    if kept.knowledge(uuid).incarnation != found.incarnation:
+        found = _await_others(args, uuid, found)
+    for role in ROLES:
+        if rundir.is_running(role, uuid):
+            request = {"command": ACCEPT_STORE, "incarnation": found.incarnation}
+            ask(rundir.control_socket(role, uuid), uuid, request)
+    kept.accept(uuid, found.incarnation)
+    print(f"{uuid}: accepted, the register says {_told(found.register)}")
+
+
+def _await_others(args: argparse.Namespace, uuid: str, found: rewound.Reported) -> rewound.Reported:
+    """Until every host that may know more has reported. Raises NotReported."""
+    others = _others(uuid, found)
+    excused = others & frozenset(args.without)
+    if excused:
+        rewound.excuse(args.url, uuid, excused)
+    missing = others - excused - found.hosts
+    if missing:
+        print(f"{uuid}: waiting for {_names(missing)}: run the same there", flush=True)
+        found = rewound.await_reports(args.url, uuid, missing, args.timeout)
+    missing -= found.hosts
+    if missing:
+        raise NotReported(uuid=uuid, hosts=_names(missing), seconds=args.timeout)
+    return found
+
+
+def _others(uuid: str, found: rewound.Reported) -> frozenset[str]:
     """The hosts that may know more than this one: of the register, and of a session here."""
-    peers = {_peer(role, uuid) for role in ROLES}
+    peers = {kept.knowledge(uuid).peer, *(_peer(role, uuid) for role in ROLES)}
     named = rewound.parties(found.register) | rewound.parties(kept.knowledge(uuid).known)
-    return (named | peers) - {me, ""}
+    return (named | peers) - {socket.gethostname(), ""}
 
 
 def _peer(role: str, uuid: str) -> str:
@@ -80,33 +121,11 @@ def _peer(role: str, uuid: str) -> str:
     return str(fields.get("peer_host") or fields.get("request", {}).get("primary_host", ""))
 
 
-def _accept(
-    url: str, uuid: str, found: rewound.Reported, others: frozenset[str], seconds: float
-) -> None:
-    if kept.knowledge(uuid).incarnation == found.incarnation:
-        print(f"{uuid}: accepted before")
-        return
-    missing = others - found.hosts
-    if missing:
-        print(f"{uuid}: waiting for {_names(missing)}: run the same there", flush=True)
-        found = rewound.await_reports(url, uuid, others, seconds)
-        missing = others - found.hosts
-    if missing:
-        raise NotReported(uuid=uuid, hosts=_names(missing), seconds=seconds)
-    for role in ROLES:
-        if rundir.is_running(role, uuid):
-            request = {"command": ACCEPT_STORE, "incarnation": found.incarnation}
-            ask(rundir.control_socket(role, uuid), uuid, request)
-    kept.accept(uuid, found.incarnation)
-    print(f"{uuid}: accepted, the register says {_told(found)}")
-
-
 def _names(hosts: frozenset[str]) -> str:
     return ", ".join(sorted(hosts))
 
 
-def _told(found: rewound.Reported) -> str:
-    register = found.register
+def _told(register: Register | None) -> str:
     if register is None:
         return "nothing"
     parties = " and ".join(sorted(rewound.parties(register))) or "nobody: stopped on purpose"

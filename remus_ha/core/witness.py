@@ -81,6 +81,7 @@ class Knowledge:
     incarnation: str | None = None
     known: Register | None = None
     opened: int = 0
+    peer: str = ""  # the other host of the last session
 
 
 def read(

@@ -152,7 +152,8 @@ def main() -> int:
 
 def prepare(incoming: Incoming, link: CareLink, args: argparse.Namespace) -> Backup:
     """The process with everything it needs. Raises RemusError."""
-    kept = Kept("backup", args.uuid, durable=not is_none(incoming.request.witness))
+    store = incoming.request.witness
+    kept = Kept("backup", args.uuid, store=store, durable=not is_none(store))
     if not args.restart:
         kept.begin()
     driver = open_witness(incoming.request.witness, force=True, memory=kept.memory())

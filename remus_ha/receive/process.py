@@ -168,6 +168,8 @@ class Backup:
             life = ledger.incarnation or self._request.witness_life or None
             ledger = replace(ledger, session=generation, incarnation=life)
             self._kept.keep(ledger, self._driver.memory)
+            # It asks the store in doubt only, and that may have forgotten this session by then.
+            self._kept.keep_known(Register(generation, Kind.HOLDER, primary), primary)
         self._assume_pair(ledger.session, primary, me)
         return Decider(
             loop=self._loop,

@@ -43,18 +43,31 @@ def look(url: str, uuid: str) -> Reported:
 
 
 def report(url: str, uuid: str, host: str, mine: Knowledge) -> Reported:
-    """``mine`` is what ``host`` knows. Idempotent; returns what the store has then.
+    """``mine`` is what ``host`` knows; said once per life. Returns what the store has then.
 
     Raises ReportsDiffer (nothing is written then), WitnessError.
     """
     with Session(url, TIMEOUT_S) as session:
         for _ in range(ATTEMPTS):
             found = _look(session, uuid)
+            if host in found.hosts:
+                return found  # what it knew counts, or an operator has decided without it
             if _contradict(found.register, mine.known):
                 raise ReportsDiffer(uuid=uuid, known=mine.known, row=found.register)
             if session.write(_report(session, uuid, host, found, mine)).branch.succeeded:
                 return _look(session, uuid)
     raise WitnessUnavailable(store=url, why="somebody else changes the row all the time")
+
+
+def excuse(url: str, uuid: str, hosts: frozenset[str]) -> None:
+    """An operator decides without these hosts: what they may still say changes nothing."""
+    with Session(url, TIMEOUT_S) as session:
+        found = _look(session, uuid)
+        mark = found.incarnation.encode()
+        puts = [tx.put(session.keys.reports(uuid) + host, mark) for host in sorted(hosts)]
+        same_life = tx.is_value(session.keys.incarnation, mark)
+        if not session.write(tx.txn([same_life], puts, [])).branch.succeeded:
+            raise WitnessUnavailable(store=url, why="it was given another life meanwhile")
 
 
 def await_reports(url: str, uuid: str, hosts: frozenset[str], timeout_s: float) -> Reported:

@@ -10,6 +10,7 @@ from tests.lab.support.stage import WITNESS, Guest, Stage
 
 STILL_S = 5.0
 ACCEPT_S = 60.0
+FENCED_S = 180.0
 
 
 def accept(stage: Stage, guest: Guest) -> None:
@@ -69,3 +70,21 @@ def test_a_guest_from_before_is_protected_again(stage: Stage) -> None:
         p.wait_checkpoints(3)
         guest.clients.wait_answers()
         p.unprotect()
+
+
+def test_a_copy_lives_though_its_primary_and_the_witness_are_lost(stage: Stage) -> None:
+    """It had never asked that witness; an operator says that the other host is off."""
+    guest = stage.guest()
+    with Protection(stage, guest) as p:
+        p.wait_checkpoints(3)
+        stage.lab.witness.wipe()
+        stage.lab.witness.initialise()
+        stage.lab.cut(p.primary)
+        p.log_backup.wait(r"the witness: WITNESS-002")
+        shell = stage.host(p.backup).shell
+        shell.run(f"remus-ha witness accept --without {p.primary} {WITNESS} {guest.uuid}")
+        shell.run(f"remus-ha fenced {guest.name} {p.primary}", timeout_s=FENCED_S)
+        p.wait_failed_over()
+        guest.clients.wait_answers()
+    stage.lab.boot(p.primary)
+    stage.assert_clean()

@@ -74,11 +74,11 @@ def test_what_a_host_reports_is_the_newest_that_it_knew() -> None:
     kept.keep(replace(known(), known=Register(5, Kind.HOLDER, ME)), MEMORY)
     kept.keep_opened(5)
     kept.keep(replace(known(), known=pair), MEMORY)
-    assert knowledge(UUID) == Knowledge("inc", pair, 5)
+    assert knowledge(UUID) == Knowledge("inc", pair, 5, "b")
     after = Kept("primary", UUID)
     after.ledger(ME, PEER, same_session=True)
     after.keep(known(), MEMORY)
-    assert knowledge(UUID) == Knowledge("inc", pair, 5), "a successor has not read it yet"
+    assert knowledge(UUID) == Knowledge("inc", pair, 5, "b"), "a successor has not read it yet"
 
 
 def test_a_store_that_was_distrusted_is_trusted_once_it_is_accepted() -> None:

@@ -14,6 +14,7 @@ from remus_ha.hypervisor.xen.domain import xl
 
 BANNER = b"xl migration receiver ready, send binary domain data.\n"
 INCOMING = "--incoming"
+MIGRATED = "--migratedaway"  # how xl names a domain that it has sent elsewhere
 COMMAND = ("xl", "migrate-receive", "-r")
 _END_S = 10.0
 

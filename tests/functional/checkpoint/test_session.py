@@ -471,6 +471,26 @@ def test_a_restored_store_decides_once_it_is_accepted(pair: Pair, first: str, ro
     assert emits(pair) == {winner}
 
 
+def test_a_copy_whose_session_the_store_forgot_lives_at_the_operators_word(pair: Pair) -> None:
+    """Its primary is dead; the newest that anybody knows is that this session began."""
+    pair.start()
+    pair.wait_protected()
+    rewind(pair, Kind.HOLDER)
+    pair.store.away.add("a")
+    pair.silence()
+    pair.wait(lambda: "WITNESS-002" in str(pair.status("backup").get("events")))
+    assert accept("backup")
+    path = rundir.control_socket("backup", UUID)
+
+    def lives() -> bool:
+        if pair.status("backup"):
+            ask(path, UUID, {"command": "fenced"})
+        return holder(pair) == "b"
+
+    pair.wait(lives)
+    assert pair.backup.join() is B.ALIVE
+
+
 def test_a_protection_under_way_begins_anew_in_the_stores_next_life(pair: Pair) -> None:
     """Neither had noticed yet: the session is of the former life and ends, the guest goes on."""
     pair.start()

@@ -1,6 +1,7 @@
 """A store that was restored from a backup: what both hosts know counts, and nothing before (W9)."""
 
 import socket
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,17 @@ import pytest
 
 from remus_ha import kept, rundir
 from remus_ha.cmd import witness_accept
+from remus_ha.core import primary
 from remus_ha.core.register import Identity, Kind, Register
+from remus_ha.core.table import Machine
 from remus_ha.core.witness import Knowledge, Ledger
+from remus_ha.deciding import Decider
 from remus_ha.kept import Kept
+from remus_ha.loop import Loop
 from remus_ha.witness import admin, rewound
+from remus_ha.witness.asker import Asker
 from remus_ha.witness.errors import NotReported, ReportsDiffer, SameLife
+from remus_ha.witness.etcd import EtcdWitness
 from remus_ha.witness.memory import Memory
 from tests.functional.witness.guest import UUID
 from tests.functional.witness.store import Etcd
@@ -36,10 +43,12 @@ class Host:
         self._patch.setattr(socket, "gethostname", lambda: self.name)
         return self
 
-    def knows(self, role: str, register: Register, incarnation: str, opened: int) -> None:
+    def knows(
+        self, role: str, register: Register, incarnation: str, opened: int, store: str
+    ) -> None:
         me, peer = (A, B) if self.name == "a" else (B, A)
         ledger = Ledger(me, peer, 8, register, incarnation=incarnation, seen=True)
-        keeper = Kept(role, UUID)
+        keeper = Kept(role, UUID, store=store)
         keeper.keep(ledger, None)
         keeper.keep_opened(opened)
 
@@ -56,8 +65,8 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Host, Host]:
 def restored(etcd: Etcd, a: Host, b: Host) -> tuple[str, str]:
     """The store says what it said before b won; its former life's name and its new one's."""
     former = admin.inspect(etcd.url).incarnation
-    a.step_in().knows("primary", PAIR, former, 8)
-    b.step_in().knows("backup", WON, former, 10)
+    a.step_in().knows("primary", PAIR, former, 8, etcd.url)
+    b.step_in().knows("backup", WON, former, 10, etcd.url)
     rewound.report(etcd.url, UUID, "nobody", Knowledge(known=SOLE, opened=8))
     return former, admin.new_incarnation(etcd.url).after
 
@@ -105,35 +114,91 @@ def test_a_new_process_trusts_the_store_again(
 def test_two_values_of_one_generation_are_not_mixed(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     former = admin.inspect(etcd.url).incarnation
-    a.step_in().knows("primary", Register(10, Kind.HOLDER, A), former, 10)
-    b.step_in().knows("backup", WON, former, 10)
+    theirs = Register(10, Kind.HOLDER, A)
+    a.step_in().knows("primary", theirs, former, 10, etcd.url)
+    b.step_in().knows("backup", WON, former, 10, etcd.url)
     admin.new_incarnation(etcd.url)
-    assert a.step_in().accepts(etcd.url) == 0, "nobody else is named"
+    with pytest.raises(NotReported):
+        a.step_in().accepts(etcd.url)
     with pytest.raises(ReportsDiffer):
         b.step_in().accepts(etcd.url)
     found = rewound.look(etcd.url, UUID)
-    assert found.register == Register(10, Kind.HOLDER, A)
+    assert found.register == theirs
     assert "b" not in found.hosts
+
+
+def test_what_a_host_says_late_changes_nothing(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
+    """An operator has decided without it, and the guest goes on elsewhere."""
+    a, b = hosts
+    restored(etcd, a, b)
+    assert a.step_in().accepts(etcd.url, without=("b",)) == 0
+    found = rewound.look(etcd.url, UUID)
+    assert (found.register, found.hosts) == (PAIR, {"a", "b"})
+    assert b.step_in().accepts(etcd.url) == 0
+    found = rewound.look(etcd.url, UUID)
+    assert (found.register, found.opened) == (PAIR, 8), "what b had won was given up"
+
+
+def test_guests_of_another_store_are_left_alone(
+    etcd: Etcd, hosts: tuple[Host, Host], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, _ = hosts
+    former = admin.inspect(etcd.url).incarnation
+    a.step_in().knows("primary", PAIR, former, 8, "etcd://elsewhere")
+    admin.new_incarnation(etcd.url)
+    assert a.accepts(etcd.url) == 0
+    assert "no guest was protected here" in capsys.readouterr().out
+    assert rewound.look(etcd.url, UUID).hosts == frozenset()
+    assert kept.knowledge(UUID).incarnation == former
 
 
 def test_a_store_without_a_new_life_is_not_accepted(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
     """Swaps of the former life could still win there."""
     a, b = hosts
     _, now = restored(etcd, a, b)
-    a.step_in().knows("primary", PAIR, now, 8)
+    a.step_in().knows("primary", PAIR, now, 8, etcd.url)
     distrustful = Memory(now, "cluster", 5).distrusted("revision is 3, 5 was seen before")
-    Kept("primary", UUID).keep(Ledger(A, B, 8, PAIR, incarnation=now, seen=True), distrustful)
+    Kept("primary", UUID, store=etcd.url).keep(
+        Ledger(A, B, 8, PAIR, incarnation=now, seen=True), distrustful
+    )
     with pytest.raises(SameLife):
         a.accepts(etcd.url)
 
 
-def test_a_guest_is_accepted_once(
-    etcd: Etcd, hosts: tuple[Host, Host], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_guest_is_accepted_again_without_harm(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     restored(etcd, a, b)
     b.step_in().accepts(etcd.url, without=("a",))
     before = rewound.look(etcd.url, UUID)
     assert b.accepts(etcd.url, without=("a",)) == 0
-    assert "accepted before" in capsys.readouterr().out
     assert rewound.look(etcd.url, UUID) == before
+
+
+def test_distrust_is_written_down_for_a_successor(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
+    """A store that has gone back in time grows past what was seen, which makes nothing good."""
+    hosts[0].step_in()
+    driver = EtcdWitness(etcd.url)
+    driver.connect(10.0)
+    keeper, loop = Kept("primary", UUID, store=etcd.url), Loop()
+    again: list[str] = []
+    decider = Decider(
+        loop=loop,
+        machine=Machine(primary.TABLE, primary.State.NEW),
+        events=primary.Event,
+        facts=primary.Facts,
+        deeds={"ask_again_later": lambda: again.append("asked")},
+        asker=Asker(driver, 10.0),
+        uuid=UUID,
+        ledger=keeper.ledger(A, B, same_session=False),
+        keep=lambda ledger: keeper.keep(ledger, driver.memory),
+        keep_opened=keeper.keep_opened,
+        log=lambda text: None,
+    )
+    admin.new_incarnation(etcd.url)
+    decider.feed(primary.Event.START)
+    assert loop.until(lambda: bool(again), time.monotonic() + 10.0)
+    decider.close()
+    assert "incarnation is" in kept.distrusted(UUID)
+    memory = Kept("primary", UUID).memory()
+    assert memory is not None
+    assert memory.rewound

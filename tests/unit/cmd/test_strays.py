@@ -13,9 +13,22 @@ GUEST = Domain(7, "web1", UUID, Life.SUSPENDED)
 
 
 def codes(
-    domain: Domain, *, protected: str = "", received: str = "", saved: int = 0, shut: str = ""
+    domain: Domain,
+    *,
+    protected: str = "",
+    received: str = "",
+    saved: int = 0,
+    shut: str = "",
+    known: str = UUID,
 ) -> list[str]:
-    found = strays([domain], protected=[protected], received=[received], saved={saved}, shut={shut})
+    found = strays(
+        [domain],
+        protected=[protected],
+        received=[received],
+        saved={saved},
+        shut={shut},
+        known=[known],
+    )
     return [error.code for error in found if UUID in error.advice]
 
 
@@ -31,6 +44,14 @@ def test_a_migration_on_its_way_is_nobodys_left_over() -> None:
 def test_a_suspended_guest_that_no_session_here_protects() -> None:
     assert codes(GUEST, received=UUID) == ["PROTECT-020"]
     assert codes(GUEST, protected=UUID) == []
+
+
+def test_a_suspended_guest_that_was_never_protected_is_somebody_elses() -> None:
+    assert codes(GUEST, known="") == []
+
+
+def test_what_a_migration_leaves_is_not_let_go_on() -> None:
+    assert codes(Domain(7, "web1--migratedaway", UUID, Life.SUSPENDED)) == []
 
 
 def test_a_guest_that_somebody_saves_is_nobodys_left_over() -> None:

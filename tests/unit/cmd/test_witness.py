@@ -56,6 +56,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """MACs of vifs that were opened on a host that kept the guest's first one shut."""
     macs: list[str] = []
     monkeypatch.setattr(rundir, "ROOT", tmp_path / "run")
+    monkeypatch.setattr(rundir, "STATE", tmp_path / "state")
     monkeypatch.setattr(store, "STATE_ROOT", tmp_path / "state")
     monkeypatch.setattr(witness, "XenDriver", Xen)
     monkeypatch.setattr(witness, "_let_go", lambda guest: None)
