@@ -17,7 +17,8 @@ def client(guest: FakeGuest, proto: str) -> LedgerClient:
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
 def test_a_good_guest_passes(proto: str) -> None:
     with FakeGuest(proto).running() as guest, client(guest, proto) as asking:
-        asking.wait_answer(time.monotonic() + 0.1, 10)
+        for _ in range(6):
+            asking.wait_answer(time.monotonic(), 10)
         report = asking.stop()
     assert report.intact
     assert report.finished
