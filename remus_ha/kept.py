@@ -131,13 +131,19 @@ def distrust(uuid: str, incarnation: str) -> str:
     return distrusted(uuid)
 
 
-def accept(uuid: str, incarnation: str) -> None:
-    """The store's new life counts from now on, for every process that begins here (W9)."""
-    rundir.write_json_durably(_path(uuid), {**_read(uuid), "incarnation": incarnation})
+def accept(uuid: str, store: str, now: Knowledge) -> None:
+    """The store's life that ``now`` names counts, for every process that begins here (W9).
+
+    What was known of a former life is not reported any more.
+    """
+    rundir.write_json_durably(_path(uuid), {"incarnation": now.incarnation, "seen": True})
+    known = now.known.as_dict() if now.known else None
+    report = {"known": known, "opened": now.opened, "peer": now.peer, "store": store}
+    rundir.write_json(_report_path(uuid), report)
     for role in _ROLES:
         path = rundir.directory(role, uuid) / "state.json"
         run: Any = rundir.read_json(path)
-        if run:  # a process that lives writes its own, newer one
+        if run and not rundir.is_running(role, uuid):  # one that lives keeps its own
             rundir.write_json(path, {**run, "memory": None})
 
 

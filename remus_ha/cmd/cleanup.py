@@ -143,18 +143,18 @@ def _unclaimed(left: Sequence[Leftover]) -> Iterator[Unclaimed]:
 
 
 def _strays() -> Iterator[RemusError]:
+    vifs = []
     try:
-        shut = {r.guest for r in records.records() if r.state == records.VifState.SHUT}
+        vifs = list(records.records())
     except RemusError as e:
         yield e
-        shut = set()
     yield from strays(
         XenDriver().domains(),
         protected=rundir.sessions("primary"),
         received=rundir.sessions("backup"),
         saved=Savers.seen(),
-        shut=shut,
-        known=kept.guests(),
+        shut={vif.guest for vif in vifs if vif.state == records.VifState.SHUT},
+        known={*kept.guests(), *(vif.guest for vif in vifs)},
     )
 
 

@@ -1,8 +1,10 @@
 """What several commands share: finding a guest's session."""
 
+import argparse
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from remus_ha import rundir
 from remus_ha.control_socket import NotRunning, ask
@@ -13,6 +15,14 @@ class NotProtected(RemusError):
     code = "PROTECT-007"
     cause = "'{name}' is not protected from this host"
     remedy = "Look at 'remus-ha status' here and on the other host."
+
+
+def uuid_of(text: str) -> str:
+    """A UUID as everything here writes it, for argparse."""
+    try:
+        return str(UUID(text))
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"'{text}' is no UUID") from e
 
 
 def session_uuid(role: str, name: str) -> str:

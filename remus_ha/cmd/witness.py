@@ -10,7 +10,9 @@ from typing import Any
 
 from remus_ha import kept, rundir
 from remus_ha.cmd import witness_accept
+from remus_ha.cmd.common import uuid_of
 from remus_ha.core.register import Identity, Kind, Register
+from remus_ha.core.witness import Knowledge
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
 from remus_ha.hypervisor.base import Guest
@@ -19,13 +21,13 @@ from remus_ha.hypervisor.xen.restore import MIGRATED
 from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.loading import entry_point
 from remus_ha.netbuf.sweep import find_leftovers, remove
-from remus_ha.witness import admin
+from remus_ha.witness import admin, rewound
 from remus_ha.witness.base import Reading, Swap, WitnessDriver
 from remus_ha.witness.errors import WitnessRewound
 from remus_ha.witness.load import NAMESPACE, driver_name, open_witness
-from remus_ha.witness.rewound import parties
 
 TIMEOUT_S = 5.0
+_NOTHING = Register(0, Kind.NONE, None)
 
 
 class StillHere(RemusError):
@@ -47,15 +49,17 @@ class SessionRuns(RemusError):
     code = "PROTECT-022"
     cause = "a protection of {uuid} is here: it knows best what its register means"
     remedy = (
-        "Tell that process: 'remus-ha fenced {uuid} HOST'. Where it is dead, 'remus-ha cleanup'"
-        " takes up what it left first."
+        "Tell that process: 'remus-ha fenced {uuid} HOST', or end it with 'remus-ha unprotect'."
+        " Where it is dead, 'remus-ha cleanup' takes up what it left first."
     )
 
 
 class MigratedAway(RemusError):
     code = "PROTECT-023"
     cause = "domain '{name}' is what a migration leaves: the guest is, or will be, elsewhere"
-    remedy = "Let the migration end; where it has failed, xl has renamed the domain back."
+    remedy = (
+        "Let the migration end. Where it has failed and the guest is nowhere else, 'xl rename' it."
+    )
 
 
 def add_parser(commands: Any) -> None:
@@ -66,7 +70,7 @@ def add_parser(commands: Any) -> None:
     init.set_defaults(run=_init)
     show = verbs.add_parser("show", help="show the register of a guest")
     show.add_argument("url", metavar="URL")
-    show.add_argument("uuid", metavar="UUID")
+    show.add_argument("uuid", metavar="UUID", type=uuid_of)
     show.set_defaults(run=_show)
     incarnate = verbs.add_parser(
         "incarnate", help="after restoring the store from a backup: refuse all older swaps"
@@ -79,7 +83,7 @@ def add_parser(commands: Any) -> None:
         "release", help="give up this host's claim to a guest that has left it on purpose"
     )
     release.add_argument("url", metavar="URL")
-    release.add_argument("uuid", metavar="UUID")
+    release.add_argument("uuid", metavar="UUID", type=uuid_of)
     release.set_defaults(run=_release)
     claim = verbs.add_parser(
         "claim",
@@ -102,6 +106,7 @@ class Held:
     """A guest's register that nobody but this host may hold (design §4, W8)."""
 
     driver: WitnessDriver
+    url: str
     uuid: str
     me: Identity
     register: Register | None
@@ -113,11 +118,18 @@ class Held:
 
     def swap(self, kind: Kind, holder: Identity | None) -> Register:
         """Raises NotHolder where somebody else was faster."""
-        generation = self.register.generation + 1 if self.register else 1
-        new = Register(generation, kind, holder)
+        known = kept.knowledge(self.uuid).known
+        newest = max(r.generation for r in (self.register, known, _NOTHING) if r is not None)
+        new = Register(newest + 1, kind, holder)
         if self.driver.swap(self.uuid, self.register, new, TIMEOUT_S) is not Swap.WON:
             raise NotHolder(uuid=self.uuid, holder="somebody else meanwhile", me=self.me)
         return new
+
+    def keep(self, new: Register, opened: int) -> None:
+        """What this host reports from now on, should the store go back in time."""
+        mine = kept.knowledge(self.uuid)
+        now = Knowledge(self.incarnation, new, max(opened, mine.opened), mine.peer)
+        kept.accept(self.uuid, self.url, now)
 
 
 def is_ours(held: Held, opened: int, fenced: str, *, lost: bool) -> bool:
@@ -131,7 +143,7 @@ def is_ours(held: Held, opened: int, fenced: str, *, lost: bool) -> bool:
     if register is None or register.kind is Kind.NONE or register.holder is None:
         return True
     if fenced:
-        return parties(register) <= {me.host, fenced}
+        return rewound.parties(register) <= {me.host, fenced}
     if register.kind is Kind.PAIR:
         return lost and register.holder == me
     died = register.holder.host == me.host and opened >= register.generation
@@ -158,7 +170,7 @@ def _held(url: str, uuid: str, fenced: str = "", *, lost: bool = False) -> Itera
         why = _distrust(uuid, reading)
         if why and not fenced:
             raise WitnessRewound(store=url, why=why)
-        held = Held(driver, uuid, me, register, reading.incarnation)
+        held = Held(driver, url, uuid, me, register, reading.incarnation)
         if not is_ours(held, reading.opened, fenced, lost=lost):
             named = register and " and ".join(
                 str(x) for x in (register.holder, register.backup) if x
@@ -178,6 +190,7 @@ def _release(args: argparse.Namespace) -> int:
             print("nobody holds it")
             return 0
         none = held.swap(Kind.NONE, None)
+        held.keep(none, 0)
     print(f"{args.uuid}: released, generation {none.generation}")
     return 0
 
@@ -190,10 +203,12 @@ def _claim(args: argparse.Namespace) -> int:
     if any(_has_session(role, guest.uuid) for role in ("primary", "backup")):
         raise SessionRuns(uuid=guest.uuid)
     with _held(args.url, guest.uuid, args.fenced, lost=True) as held:
+        if args.fenced:  # what that host may still say of a former life of the store is void
+            rewound.excuse(args.url, guest.uuid, frozenset({held.me.host, args.fenced}))
         mine = held.swap(Kind.HOLDER, held.me)
+        held.keep(mine, 0)
         held.driver.record_opened(guest.uuid, mine.generation, TIMEOUT_S, won=mine)
-        if args.fenced:  # the operator's word counts for whatever begins here afterwards
-            kept.accept(guest.uuid, held.incarnation)
+        held.keep(mine, mine.generation)
     print(f"{guest.uuid}: claimed, generation {mine.generation}")
     for vif in guest.vifs:
         record = records.read(vif.mac)

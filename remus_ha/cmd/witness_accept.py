@@ -13,10 +13,12 @@ from typing import Any
 from remus_ha import kept, rundir
 from remus_ha.control_socket import ask
 from remus_ha.core.register import Register
+from remus_ha.core.witness import Knowledge
 from remus_ha.deciding import ACCEPT_STORE
 from remus_ha.exceptions import RemusError
 from remus_ha.witness import rewound
-from remus_ha.witness.errors import NotReported, SameLife
+from remus_ha.witness.errors import NotReported, OtherStore, SameLife, WitnessUrlInvalid
+from remus_ha.witness.url import parse_etcd_url
 
 ROLES = ("primary", "backup")
 
@@ -48,16 +50,40 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    uuids = args.uuids or [uuid for uuid in kept.guests() if kept.store_of(uuid) == args.url]
+    uuids = args.uuids or _of_store(args.url)
     failures: list[RemusError] = []
     here = [uuid for uuid in uuids if _try(partial(_say, args, uuid), uuid, failures)]
     for uuid in here:
         _try(partial(_accept, args, uuid), uuid, failures)
-    if not uuids:
-        print(f"no guest was protected here by {args.url}")
     if failures:
         raise failures[0]
     return 0
+
+
+def _of_store(url: str) -> list[str]:
+    """The guests that were protected here by that store, as far as is known.
+
+    Raises OtherStore where all were by others.
+    """
+    stores = {uuid: kept.store_of(uuid) for uuid in kept.guests()}
+    taken = [uuid for uuid, store in stores.items() if not store or _is_same(store, url)]
+    others = sorted(set(stores.values()) - {"", *(stores[uuid] for uuid in taken)})
+    if others and not taken:
+        raise OtherStore(url=url, others=", ".join(others))
+    if others:
+        print(f"left out: guests of {', '.join(others)} (their UUIDs may be named)")
+    if not stores:
+        print("this host knows of no guest's register")
+    return taken
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two URLs name a common member and the same keys."""
+    try:
+        a, b = parse_etcd_url(one), parse_etcd_url(other)
+    except WitnessUrlInvalid:
+        return one == other
+    return a.prefix == b.prefix and bool(set(a.endpoints) & set(b.endpoints))
 
 
 def _try(do: Callable[[], None], uuid: str, failures: list[RemusError]) -> bool:
@@ -75,10 +101,13 @@ def _say(args: argparse.Namespace, uuid: str) -> None:
     """Tell the store what this host knows. Raises SameLife where it has not got a new life."""
     mine, why = kept.knowledge(uuid), kept.distrusted(uuid)
     found = rewound.look(args.url, uuid)
+    me = socket.gethostname()
     if mine.incarnation != found.incarnation:
-        rewound.report(args.url, uuid, socket.gethostname(), mine)
+        rewound.report(args.url, uuid, me, mine, frozenset(args.without))
     elif why:
         raise SameLife(uuid=uuid, incarnation=found.incarnation, why=why)
+    else:
+        rewound.excuse(args.url, uuid, frozenset({me}))
 
 
 def _accept(args: argparse.Namespace, uuid: str) -> None:
@@ -89,7 +118,9 @@ def _accept(args: argparse.Namespace, uuid: str) -> None:
         if rundir.is_running(role, uuid):
             request = {"command": ACCEPT_STORE, "incarnation": found.incarnation}
             ask(rundir.control_socket(role, uuid), uuid, request)
-    kept.accept(uuid, found.incarnation)
+    peer = kept.knowledge(uuid).peer
+    now = Knowledge(found.incarnation, found.register, found.opened, peer)
+    kept.accept(uuid, args.url, now)
     print(f"{uuid}: accepted, the register says {_told(found.register)}")
 
 

@@ -25,8 +25,8 @@ class WitnessRewound(WitnessError):
     cause = "The witness {store} has lost acknowledged writes or is another store: {why}"
     remedy = (
         "Give a restored store a new life with 'remus-ha witness incarnate URL', then run "
-        "'remus-ha witness accept URL' on both hosts; until then nothing is decided and output "
-        "stays held."
+        "'remus-ha witness accept URL' on both hosts (with the guest's UUID where it is another "
+        "store than before); until then nothing is decided and output stays held."
     )
 
 
@@ -86,7 +86,7 @@ class ReportsDiffer(WitnessError):
     cause = "Guest {uuid}: this host knows {known}, the witness has {row}, of one generation"
     remedy = (
         "The store was used before it got a new life. Look which host's guest is the right one, "
-        "end the other, then run 'remus-ha witness claim URL UUID --fenced HOST' where it is."
+        "end the other, then run 'remus-ha witness accept --without HOST URL UUID' where it is."
     )
 
 
@@ -109,6 +109,14 @@ class SameLife(WitnessError):
     remedy = (
         "Run 'remus-ha witness incarnate URL' first: swaps of its former life may be on their way."
     )
+
+
+class OtherStore(WitnessError):
+    """None of the guests that this host knows was protected by the store that was named."""
+
+    code = "WITNESS-013"
+    cause = "No guest was protected here by {url}, but by {others}"
+    remedy = "Name the UUIDs of those that are to go on with {url}."
 
 
 class WitnessDriverFault(WitnessError):

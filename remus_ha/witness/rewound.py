@@ -5,7 +5,7 @@ changes nothing else: who has not accepted the store's new life distrusts it, an
 still names the old life in every swap, which is refused.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from remus_ha.core.register import Register
 from remus_ha.core.witness import Knowledge, reconcile
@@ -42,10 +42,13 @@ def look(url: str, uuid: str) -> Reported:
         return _look(session, uuid)
 
 
-def report(url: str, uuid: str, host: str, mine: Knowledge) -> Reported:
+def report(
+    url: str, uuid: str, host: str, mine: Knowledge, without: frozenset[str] = frozenset()
+) -> Reported:
     """``mine`` is what ``host`` knows; said once per life. Returns what the store has then.
 
-    Raises ReportsDiffer (nothing is written then), WitnessError.
+    What only hosts ``without`` a copy have said gives way to it. Raises ReportsDiffer (nothing is
+    written then), WitnessError.
     """
     with Session(url, TIMEOUT_S) as session:
         for _ in range(ATTEMPTS):
@@ -53,14 +56,16 @@ def report(url: str, uuid: str, host: str, mine: Knowledge) -> Reported:
             if host in found.hosts:
                 return found  # what it knew counts, or an operator has decided without it
             if _contradict(found.register, mine.known):
-                raise ReportsDiffer(uuid=uuid, known=mine.known, row=found.register)
+                if not parties(found.register) <= {host, *without}:
+                    raise ReportsDiffer(uuid=uuid, known=mine.known, row=found.register)
+                mine = _newer(mine)
             if session.write(_report(session, uuid, host, found, mine)).branch.succeeded:
                 return _look(session, uuid)
     raise WitnessUnavailable(store=url, why="somebody else changes the row all the time")
 
 
 def excuse(url: str, uuid: str, hosts: frozenset[str]) -> None:
-    """An operator decides without these hosts: what they may still say changes nothing."""
+    """These hosts have nothing to add: what they may still say of a former life changes nothing."""
     with Session(url, TIMEOUT_S) as session:
         found = _look(session, uuid)
         mark = found.incarnation.encode()
@@ -79,6 +84,15 @@ def await_reports(url: str, uuid: str, hosts: frozenset[str], timeout_s: float) 
             return found
         with Session(url, deadline.remaining()) as session:
             session.await_news(session.keys.guest(uuid), found.revision)
+
+
+def _newer(mine: Knowledge) -> Knowledge:
+    known = mine.known
+    return (
+        mine
+        if known is None
+        else replace(mine, known=replace(known, generation=known.generation + 1))
+    )
 
 
 def _contradict(row: Register | None, known: Register | None) -> bool:

@@ -85,8 +85,9 @@ def test_a_store_that_was_distrusted_is_trusted_once_it_is_accepted() -> None:
     Kept("primary", UUID).keep(known(), MEMORY.distrusted("revision is 3, 7 was seen before"))
     assert distrust(UUID, "inc") == "revision is 3, 7 was seen before"
     assert "inc was known" in distrust(UUID, "next")
-    accept(UUID, "next")
+    accept(UUID, "etcd://a", Knowledge("next", None, 3, "b"))
     assert not distrust(UUID, "next")
     assert Kept("primary", UUID).memory() is None
     assert claimed("primary", UUID), "the session stays"
     assert Kept("primary", UUID).ledger(ME, PEER, same_session=True).incarnation == "next"
+    assert knowledge(UUID) == Knowledge("next", None, 3, "b"), "what was before is not said again"

@@ -10,9 +10,9 @@ import pytest
 from remus_ha import kept, rundir
 from remus_ha.cmd import witness
 from remus_ha.core.register import Identity, Kind, Register
-from remus_ha.core.witness import Ledger
+from remus_ha.core.witness import Knowledge, Ledger
 from remus_ha.kept import Kept
-from remus_ha.witness import admin
+from remus_ha.witness import admin, rewound
 from remus_ha.witness.errors import WitnessRewound
 from tests.functional.witness.conftest import Opener
 from tests.functional.witness.guest import UUID
@@ -83,6 +83,11 @@ def test_a_store_that_has_forgotten_is_not_believed(
         claim(etcd)
     assert admin.show(etcd.url, UUID).register == row
     assert claim(etcd, fenced="b") == 0, "an operator knows better"
+    claimed = admin.show(etcd.url, UUID).register
+    assert claimed == Register(10, Kind.HOLDER, me), "above all that anybody has heard of"
+    assert kept.knowledge(UUID).known == claimed
+    late = Knowledge("before", won, 9)
+    assert rewound.report(etcd.url, UUID, "b", late).register == claimed
 
 
 def test_a_store_in_another_life_is_not_believed(etcd: Etcd, me: Identity) -> None:

@@ -19,7 +19,7 @@ from remus_ha.kept import Kept
 from remus_ha.loop import Loop
 from remus_ha.witness import admin, rewound
 from remus_ha.witness.asker import Asker
-from remus_ha.witness.errors import NotReported, ReportsDiffer, SameLife
+from remus_ha.witness.errors import NotReported, OtherStore, ReportsDiffer, SameLife
 from remus_ha.witness.etcd import EtcdWitness
 from remus_ha.witness.memory import Memory
 from tests.functional.witness.guest import UUID
@@ -52,8 +52,10 @@ class Host:
         keeper.keep(ledger, None)
         keeper.keep_opened(opened)
 
-    def accepts(self, url: str, seconds: float = 0.2, without: tuple[str, ...] = ()) -> int:
-        options = Namespace(url=url, uuids=[], without=list(without), timeout=seconds)
+    def accepts(
+        self, url: str, *, without: tuple[str, ...] = (), uuids: tuple[str, ...] = ()
+    ) -> int:
+        options = Namespace(url=url, uuids=list(uuids), without=list(without), timeout=0.2)
         return witness_accept.run(options)
 
 
@@ -137,19 +139,45 @@ def test_what_a_host_says_late_changes_nothing(etcd: Etcd, hosts: tuple[Host, Ho
     assert b.step_in().accepts(etcd.url) == 0
     found = rewound.look(etcd.url, UUID)
     assert (found.register, found.opened) == (PAIR, 8), "what b had won was given up"
+    assert kept.knowledge(UUID).known == PAIR, "and is not said to a later life either"
 
 
-def test_guests_of_another_store_are_left_alone(
-    etcd: Etcd, hosts: tuple[Host, Host], capsys: pytest.CaptureFixture[str]
+def test_an_operator_decides_between_two_values_of_one_generation(
+    etcd: Etcd, hosts: tuple[Host, Host]
 ) -> None:
+    a, b = hosts
+    former = admin.inspect(etcd.url).incarnation
+    a.step_in().knows("primary", Register(10, Kind.HOLDER, A), former, 10, etcd.url)
+    b.step_in().knows("backup", WON, former, 10, etcd.url)
+    admin.new_incarnation(etcd.url)
+    with pytest.raises(NotReported):
+        a.step_in().accepts(etcd.url)
+    assert b.step_in().accepts(etcd.url, without=("a",)) == 0
+    assert rewound.look(etcd.url, UUID).register == Register(11, Kind.HOLDER, B)
+    assert a.step_in().accepts(etcd.url) == 0
+    assert rewound.look(etcd.url, UUID).register == Register(11, Kind.HOLDER, B)
+
+
+def test_guests_of_another_store_are_left_alone(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
     a, _ = hosts
     former = admin.inspect(etcd.url).incarnation
     a.step_in().knows("primary", PAIR, former, 8, "etcd://elsewhere")
     admin.new_incarnation(etcd.url)
-    assert a.accepts(etcd.url) == 0
-    assert "no guest was protected here" in capsys.readouterr().out
+    with pytest.raises(OtherStore):
+        a.accepts(etcd.url)
     assert rewound.look(etcd.url, UUID).hosts == frozenset()
     assert kept.knowledge(UUID).incarnation == former
+    assert a.accepts(etcd.url, without=("b",), uuids=(UUID,)) == 0
+
+
+def test_the_same_store_in_other_words(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
+    a, _ = hosts
+    former = admin.inspect(etcd.url).incarnation
+    spelled = etcd.url.replace("://", "://10.0.0.1,")
+    a.step_in().knows("primary", PAIR, former, 8, spelled)
+    now = admin.new_incarnation(etcd.url).after
+    assert a.accepts(etcd.url, without=("b",)) == 0
+    assert kept.knowledge(UUID).incarnation == now
 
 
 def test_a_store_without_a_new_life_is_not_accepted(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
@@ -171,7 +199,8 @@ def test_a_guest_is_accepted_again_without_harm(etcd: Etcd, hosts: tuple[Host, H
     b.step_in().accepts(etcd.url, without=("a",))
     before = rewound.look(etcd.url, UUID)
     assert b.accepts(etcd.url, without=("a",)) == 0
-    assert rewound.look(etcd.url, UUID) == before
+    after = rewound.look(etcd.url, UUID)
+    assert (after.register, after.opened, after.hosts) == (WON, 10, before.hosts)
 
 
 def test_distrust_is_written_down_for_a_successor(etcd: Etcd, hosts: tuple[Host, Host]) -> None:

@@ -3,7 +3,7 @@ from remus_ha.witness import errors
 FACTS = {
     "store": "etcd://a:1/p", "why": "it is down", "key": "/p/k", "value": b"x", "url": "u",
     "driver": "d", "uuid": "u", "known": 1, "row": 2, "hosts": "b", "seconds": 3.0,
-    "incarnation": "i",
+    "incarnation": "i", "others": "etcd://b",
 }  # fmt: skip
 
 
