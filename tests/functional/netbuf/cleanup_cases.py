@@ -98,7 +98,7 @@ class Host(Bench):
 
     def __init__(self, root: Path) -> None:
         super().__init__()
-        rundir.ROOT, store.STATE_ROOT = root / "run", root / "state"
+        rundir.ROOT, rundir.STATE, store.STATE_ROOT = root / "run", root / "var", root / "state"
         self.xen = Xen(self)
         cleanup.XenDriver = witness.XenDriver = self.xen
         self.me = Identity(socket.gethostname(), rundir.identity(UUID))
@@ -111,7 +111,7 @@ class Host(Bench):
         """As the remedy says."""
         there = Witness(register)
         witness.open_witness = lambda *_, **__: there
-        witness._claim(Namespace(url="etcd://w", uuid=UUID))
+        witness._claim(Namespace(url="etcd://w", uuid=UUID, fenced=""))
         return there
 
     def cleaned(self) -> Exception:
@@ -154,7 +154,7 @@ def a_claim_lets_the_guest_go_on(host: Host) -> None:
 
 
 def no_claim_against_the_register(host: Host) -> None:
-    """Another's, another's pair, or a pair while its session is here: nothing changes."""
+    """Another's, another's pair, or anything while a session is here: nothing changes."""
     before = sh("ip link; tc qdisc")
     for register in (
         Register(4, Kind.HOLDER, OTHER),
@@ -163,8 +163,8 @@ def no_claim_against_the_register(host: Host) -> None:
     ):
         expect(witness.NotHolder, lambda register=register: host.claim(register))
     rundir.write_json(rundir.directory("primary", UUID) / "session.json", {})
-    expect(witness.NotHolder, lambda: host.claim(Register(4, Kind.PAIR, host.me, OTHER)))
-    host.claim(Register(4, Kind.HOLDER, host.me))  # which leaves the session's devices to it
+    for mine in (Register(4, Kind.PAIR, host.me, OTHER), Register(4, Kind.HOLDER, host.me)):
+        expect(witness.SessionRuns, lambda register=mine: host.claim(register))
     assert sh("ip link; tc qdisc") == before
     assert host.xen.life_of_7 is Life.SUSPENDED
 
