@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from remus_ha import rundir
 from remus_ha.core.primary import State
 from remus_ha.hypervisor.base import Life
+from remus_ha.waiting import readable
 from tests.functional.checkpoint.pair import NAME, Pair
 from tests.unit.hypervisor.xen.listing import UUID
 
@@ -57,10 +57,13 @@ class Shown:
         os.close(theirs)
         self.text = ""
 
+    def fileno(self) -> int:
+        return self.fd
+
     def _read(self, deadline: float) -> bool:
         """Some more of it; whether there is any."""
-        ready, _, _ = select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, f"nothing more by the deadline: {self.text!r}"
+        left_s = max(0.0, deadline - time.monotonic())
+        assert readable(self, left_s), f"nothing more by the deadline: {self.text!r}"
         try:
             octets = os.read(self.fd, 65536)
         except OSError:  # a terminal that nobody has open any more
