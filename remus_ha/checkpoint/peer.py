@@ -164,6 +164,10 @@ class Peer:
     def tell_stop(self, reason: StopReason) -> None:
         self.send(Stop(self._session, reason))
 
+    def excuse(self, late_s: float) -> None:
+        """This loop stood still for so long (``remus_ha.attention``)."""
+        self.heard_at = min(time.monotonic(), self.heard_at + late_s)
+
     def silent_s(self) -> float:
         """How long nothing has been heard of the backup."""
         return time.monotonic() - self.heard_at

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from remus_ha import rundir
+from remus_ha.attention import Attention
 from remus_ha.caretaker import CareLink
 from remus_ha.checkpoint.blackhole import Blackhole
 from remus_ha.checkpoint.disks import Disks
@@ -214,7 +215,9 @@ class Primary:
         """Until the guest is alone, gone or handed back. Returns the state it ended in."""
         self._loop.watch(self._domain.fileno(), self._on_domain)
         self._loop.watch(self._link.fileno(), self._on_link)
-        self._loop.every(min(0.25, self._detect_s / 8), self._tick)
+        tick_s = min(0.25, self._detect_s / 8)
+        self._attention = Attention(tick_s)
+        self._loop.every(tick_s, self._tick)
         if self._resumes:
             self._disks.clear()
         self._decider.feed(Event.RESTART if self._resumes else Event.START)
@@ -251,6 +254,7 @@ class Primary:
 
     def _tick(self) -> None:
         self._link.beat()
+        self._peer.excuse(self._attention.late_s())
         epochs = self._epochs
         if epochs is None:
             self._beat_while_ending()

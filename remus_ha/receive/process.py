@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from remus_ha import rundir
+from remus_ha.attention import Attention
 from remus_ha.caretaker import CareLink
 from remus_ha.control_socket import ControlSocket
 from remus_ha.core import backup
@@ -298,6 +299,7 @@ class Backup:
 
     def _run(self) -> State:
         self._loop.watch(self._link.fileno(), self._on_link)
+        self._attention = Attention(self._tick_s)
         self._loop.every(self._tick_s, self._tick)
         self._loop.until(self._is_done)
         state = self._decider.state
@@ -318,6 +320,7 @@ class Backup:
 
     def _tick(self) -> None:
         self._link.beat()
+        self._heard_at = min(time.monotonic(), self._heard_at + self._attention.late_s())
         if self._decider.state not in backup.RECEIVES:
             return
         # Without the patience: a store that stands still may hold the guest's writes up.

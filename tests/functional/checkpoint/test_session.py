@@ -299,6 +299,19 @@ def test_a_reboot_that_the_guest_does_not_want_is_its_end(pair: Pair) -> None:
     assert pair.story.of("created") == []
 
 
+def test_a_loop_that_stood_still_blames_nobody(pair: Pair) -> None:
+    """It has asked nothing meanwhile, so it cannot have been answered."""
+    pair.start()
+    pair.wait_protected()
+    pair.backup_process._detect_s = 60.0  # that one does hear nothing meanwhile
+    still = [1.5 * pair.detect_ms / 1e3]
+    pair.buffer.look = lambda hook: time.sleep(still.pop() if still else 0.0)
+    seen = pair.status()["acked"]
+    pair.wait(lambda: not still)
+    pair.wait(lambda: pair.status().get("acked", -1) > seen + 5 or not pair.primary.running)
+    assert pair.status()["state"] == "protected"
+
+
 # --- the operator's word
 
 
