@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from remus_ha import kept, rundir
+from remus_ha.cmd.common import uuid_of
 from remus_ha.control_socket import ask
 from remus_ha.core.register import Register
 from remus_ha.core.witness import Knowledge
@@ -34,6 +35,7 @@ def add_parser(verbs: Any) -> None:
         "uuids",
         metavar="UUID",
         nargs="*",
+        type=uuid_of,
         help="(default: all that were protected here by this URL)",
     )
     p.add_argument(

@@ -10,6 +10,7 @@ import pytest
 
 from remus_ha import kept, rundir
 from remus_ha.cmd import witness_accept
+from remus_ha.cmd.remus_ha import main
 from remus_ha.core import primary
 from remus_ha.core.register import Identity, Kind, Register
 from remus_ha.core.table import Machine
@@ -98,6 +99,16 @@ def test_a_host_that_is_off_is_not_waited_for(etcd: Etcd, hosts: tuple[Host, Hos
     assert b.step_in().accepts(etcd.url, without=("a",)) == 0
     assert kept.knowledge(UUID).incarnation == now
     assert rewound.look(etcd.url, UUID).register == WON
+
+
+def test_a_uuid_may_be_written_in_any_way(etcd: Etcd, hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    _, now = restored(etcd, a, b)
+    b.step_in()
+    words = ["witness", "accept", "--without", "a", etcd.url, UUID.upper()]
+    assert main(words) == 0
+    assert kept.knowledge(UUID).incarnation == now
+    assert rewound.look(etcd.url, UUID).register == WON, "what is known of it was found"
 
 
 def test_a_new_process_trusts_the_store_again(
