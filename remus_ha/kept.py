@@ -14,10 +14,9 @@ from typing import Any
 from remus_ha import rundir
 from remus_ha.core.register import Identity, Register
 from remus_ha.core.witness import Knowledge, Ledger
+from remus_ha.exceptions import RemusError
+from remus_ha.witness.errors import WitnessRewound
 from remus_ha.witness.memory import Memory
-
-_ROLES = ("primary", "backup")
-_DURABLE = ("incarnation", "seen")
 
 
 class Kept:
@@ -119,7 +118,7 @@ def knowledge(uuid: str) -> Knowledge:
 
 def distrusted(uuid: str) -> str:
     """Why a process of this boot did not trust the store any more; empty when it did."""
-    memories = (Kept(role, uuid).memory() for role in _ROLES)
+    memories = (Kept(role, uuid).memory() for role in rundir.ROLES)
     return next((m.rewound for m in memories if m is not None and m.rewound), "")
 
 
@@ -131,6 +130,12 @@ def distrust(uuid: str, incarnation: str) -> str:
     return distrusted(uuid)
 
 
+def obstacles(uuid: str, store: str, incarnation: str) -> list[RemusError]:
+    """Whether a process that begins here would hold for ever, should it have to decide."""
+    why = distrust(uuid, incarnation)
+    return [WitnessRewound(store=store, why=why)] if why else []
+
+
 def accept(uuid: str, store: str, now: Knowledge) -> None:
     """The store's life that ``now`` names counts, for every process that begins here (W9).
 
@@ -140,7 +145,7 @@ def accept(uuid: str, store: str, now: Knowledge) -> None:
     known = now.known.as_dict() if now.known else None
     report = {"known": known, "opened": now.opened, "peer": now.peer, "store": store}
     rundir.write_json(_report_path(uuid), report)
-    for role in _ROLES:
+    for role in rundir.ROLES:
         path = rundir.directory(role, uuid) / "state.json"
         run: Any = rundir.read_json(path)
         if run and not rundir.is_running(role, uuid):  # one that lives keeps its own

@@ -18,9 +18,11 @@ ROOT = Path(os.environ.get("REMUS_HA_RUN_DIR", "/run/remus-ha"))
 LOGS = Path(os.environ.get("REMUS_HA_LOG_DIR", "/var/log/remus-ha"))
 STATE = Path(os.environ.get("REMUS_HA_STATE_DIR", "/var/lib/remus-ha"))
 
+ROLES = ("primary", "backup")
+
 
 def directory(role: str, uuid: str) -> Path:
-    """``role`` is ``primary`` or ``backup``."""
+    """``role`` is one of ROLES."""
     return ROOT / role / uuid
 
 

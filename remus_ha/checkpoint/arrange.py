@@ -39,8 +39,8 @@ from remus_ha.netbuf.precheck import vif_obstacles
 from remus_ha.receive.request import Reply, Request, VifSpec, parse_refusals, parse_reply, to_line
 from remus_ha.receive.start import CHECKED
 from remus_ha.stream.credentials import Credentials, create, save_key
-from remus_ha.witness.errors import WitnessMissing, WitnessRewound
-from remus_ha.witness.load import NONE_URL, open_witness
+from remus_ha.witness.errors import WitnessMissing
+from remus_ha.witness.load import open_witness
 from remus_ha.witness.none import is_none
 
 WITNESS_S = 5.0
@@ -200,7 +200,7 @@ class Arrangement:
         return found
 
     def _already(self) -> list[RemusError]:
-        running = any(rundir.is_running(role, self.guest.uuid) for role in ("primary", "backup"))
+        running = any(rundir.is_running(role, self.guest.uuid) for role in rundir.ROLES)
         return [AlreadyProtected(name=self.guest.name)] if running else []
 
     def _driver_obstacles(self) -> list[RemusError]:
@@ -250,11 +250,10 @@ class Arrangement:
                 driver.close()
         except RemusError as e:
             return [e]
-        if is_none(wish.witness or NONE_URL):
+        if is_none(wish.witness):
             return []
         self._witness_life = reading.incarnation
-        why = kept.distrust(self.guest.uuid, reading.incarnation)
-        return [WitnessRewound(store=wish.witness, why=why)] if why else []
+        return kept.obstacles(self.guest.uuid, wish.witness, reading.incarnation)
 
     def request(self, own: Credentials) -> Request:
         guest, wish = self.guest, self.wish

@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
 
 def _session(name: str) -> tuple[str, str]:
     """Role and UUID. Raises NotProtected."""
-    for role in ("primary", "backup"):
+    for role in rundir.ROLES:
         try:
             return role, session_uuid(role, name)
         except NotProtected:

@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
 
 def collect() -> list[dict[str, Any]]:
     """One entry per guest and role, running or ended."""
-    return [_one(role, uuid) for role in ("primary", "backup") for uuid in _known(role)]
+    return [_one(role, uuid) for role in rundir.ROLES for uuid in _known(role)]
 
 
 def _known(role: str) -> list[str]:

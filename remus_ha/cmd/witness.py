@@ -27,7 +27,6 @@ from remus_ha.witness.errors import WitnessRewound
 from remus_ha.witness.load import NAMESPACE, driver_name, open_witness
 
 TIMEOUT_S = 5.0
-_NOTHING = Register(0, Kind.NONE, None)
 
 
 class StillHere(RemusError):
@@ -119,7 +118,7 @@ class Held:
     def swap(self, kind: Kind, holder: Identity | None) -> Register:
         """Raises NotHolder where somebody else was faster."""
         known = kept.knowledge(self.uuid).known
-        newest = max(r.generation for r in (self.register, known, _NOTHING) if r is not None)
+        newest = max((r.generation for r in (self.register, known) if r is not None), default=0)
         new = Register(newest + 1, kind, holder)
         if self.driver.swap(self.uuid, self.register, new, TIMEOUT_S) is not Swap.WON:
             raise NotHolder(uuid=self.uuid, holder="somebody else meanwhile", me=self.me)
@@ -200,7 +199,7 @@ def _claim(args: argparse.Namespace) -> int:
     guest = XenDriver().find(args.uuid)
     if guest.name.endswith(MIGRATED):
         raise MigratedAway(name=guest.name)
-    if any(_has_session(role, guest.uuid) for role in ("primary", "backup")):
+    if any(_has_session(role, guest.uuid) for role in rundir.ROLES):
         raise SessionRuns(uuid=guest.uuid)
     with _held(args.url, guest.uuid, args.fenced, lost=True) as held:
         if args.fenced:  # what that host may still say of a former life of the store is void

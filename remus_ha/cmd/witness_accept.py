@@ -21,8 +21,6 @@ from remus_ha.witness import rewound
 from remus_ha.witness.errors import NotReported, OtherStore, SameLife, WitnessUrlInvalid
 from remus_ha.witness.url import parse_etcd_url
 
-ROLES = ("primary", "backup")
-
 
 def add_parser(verbs: Any) -> None:
     p = verbs.add_parser(
@@ -116,7 +114,7 @@ def _accept(args: argparse.Namespace, uuid: str) -> None:
     found = rewound.look(args.url, uuid)
     if kept.knowledge(uuid).incarnation != found.incarnation:
         found = _await_others(args, uuid, found)
-    for role in ROLES:
+    for role in rundir.ROLES:
         if rundir.is_running(role, uuid):
             request = {"command": ACCEPT_STORE, "incarnation": found.incarnation}
             ask(rundir.control_socket(role, uuid), uuid, request)
@@ -144,7 +142,7 @@ def _await_others(args: argparse.Namespace, uuid: str, found: rewound.Reported) 
 
 def _others(uuid: str, found: rewound.Reported) -> frozenset[str]:
     """The hosts that may know more than this one: of the register, and of a session here."""
-    peers = {kept.knowledge(uuid).peer, *(_peer(role, uuid) for role in ROLES)}
+    peers = {kept.knowledge(uuid).peer, *(_peer(role, uuid) for role in rundir.ROLES)}
     named = rewound.parties(found.register) | rewound.parties(kept.knowledge(uuid).known)
     return (named | peers) - {socket.gethostname(), ""}
 

@@ -156,7 +156,7 @@ def prepare(incoming: Incoming, link: CareLink, args: argparse.Namespace) -> Bac
     kept = Kept("backup", args.uuid, store=store, durable=not is_none(store))
     if not args.restart:
         kept.begin()
-    driver = open_witness(incoming.request.witness, force=True, memory=kept.memory())
+    driver = open_witness(store, force=True, memory=kept.memory())
     return Backup(
         incoming=incoming,
         restore_pid=args.restore,

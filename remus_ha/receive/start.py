@@ -26,7 +26,6 @@ from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.lines import read_line
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.request import LIMIT, Request, parse_request, refusal
-from remus_ha.witness.errors import WitnessRewound
 from remus_ha.witness.none import is_none
 
 START_S = 90.0
@@ -67,7 +66,8 @@ def check(request: Request) -> list[RemusError]:
     if rundir.is_running("backup", request.guest_uuid):
         found.append(AlreadyReceiving(name=request.guest_name))
     found += XenDriver().backup_obstacles(_guest(request), request.xen_version)
-    found += _witness_obstacles(request)
+    if not is_none(request.witness):
+        found += kept.obstacles(request.guest_uuid, request.witness, request.witness_life)
     danger = starts.at_boot(request.guest_name, request.guest_uuid)
     if danger and not request.forced:
         found.append(danger)
@@ -77,14 +77,6 @@ def check(request: Request) -> list[RemusError]:
         except RemusError as e:
             found.append(e)
     return found + _missing_disks(request)
-
-
-def _witness_obstacles(request: Request) -> list[RemusError]:
-    """Whether this host would hold for ever, should it have to decide (W9)."""
-    if is_none(request.witness):
-        return []
-    why = kept.distrust(request.guest_uuid, request.witness_life)
-    return [WitnessRewound(store=request.witness, why=why)] if why else []
 
 
 def _missing_disks(request: Request) -> list[RemusError]:

@@ -55,10 +55,11 @@ def report(
             found = _look(session, uuid)
             if host in found.hosts:
                 return found  # what it knew counts, or an operator has decided without it
-            if _contradict(found.register, mine.known):
+            known = mine.known
+            if known is not None and _contradicts(found.register, known):
                 if not parties(found.register) <= {host, *without}:
-                    raise ReportsDiffer(uuid=uuid, known=mine.known, row=found.register)
-                mine = _newer(mine)
+                    raise ReportsDiffer(uuid=uuid, known=known, row=found.register)
+                mine = replace(mine, known=replace(known, generation=known.generation + 1))
             if session.write(_report(session, uuid, host, found, mine)).branch.succeeded:
                 return _look(session, uuid)
     raise WitnessUnavailable(store=url, why="somebody else changes the row all the time")
@@ -86,19 +87,8 @@ def await_reports(url: str, uuid: str, hosts: frozenset[str], timeout_s: float) 
             session.await_news(session.keys.guest(uuid), found.revision)
 
 
-def _newer(mine: Knowledge) -> Knowledge:
-    known = mine.known
-    return (
-        mine
-        if known is None
-        else replace(mine, known=replace(known, generation=known.generation + 1))
-    )
-
-
-def _contradict(row: Register | None, known: Register | None) -> bool:
-    if row is None or known is None:
-        return False
-    return row.generation == known.generation and row != known
+def _contradicts(row: Register | None, known: Register) -> bool:
+    return row is not None and row.generation == known.generation and row != known
 
 
 def _look(session: Session, uuid: str) -> Reported:

@@ -1,20 +1,12 @@
 """What gets an operator out where no session knows a device any more: cleanup_cases.py."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("cleanup_cases.py")
-ROOT = Path(__file__).parents[3]
+from tests.functional.netbuf import cases
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-]
+pytestmark = cases.needs_root
 
 
 @pytest.mark.parametrize(
@@ -28,13 +20,4 @@ pytestmark = [
     ],
 )
 def test_devices_of_a_lost_session(case: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), case, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.stdout, done.stderr
-    row = json.loads(done.stdout)
-    assert row["ok"], row["detail"]
+    cases.run("cleanup_cases.py", case, str(tmp_path))

@@ -4,34 +4,17 @@ Where the kernel has no sch_plug the driver must say so and leave nothing behind
 need it run inside a lab's dom0 then (tests/lab/test_netbuf_dom0.py).
 """
 
-import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-CASES = Path(__file__).with_name("plug_cases.py")
-ROOT = Path(__file__).parents[3]
+from tests.functional.netbuf import cases
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-]
+pytestmark = cases.needs_root
 
 
 def run(*words: str) -> dict[str, dict[str, object]]:
-    done = subprocess.run(
-        [sys.executable, str(CASES), *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert rows, done.stderr
-    return {row["name"]: row for row in rows}
+    return {row["name"]: row for row in cases.results("plug_cases.py", *words, timeout_s=300)}
 
 
 @pytest.fixture(scope="module")
