@@ -147,7 +147,8 @@ class EpochStore:
         log, place = self._place(offset, length, zeroes=data is None)
         try:
             if log is not None:
-                log.put(place, offset, length, data)
+                if data is not None:
+                    log.put(place, data)
             elif data is None:
                 self._image.zero(offset, length)
             else:
@@ -193,6 +194,7 @@ class EpochStore:
                 log = self._logs[self._open] = self._create(self._path(self._open))
             before = log.size
             place = log.place(offset, length, zeroes=zeroes)
+            log.inflight += 1
             self._held += log.size - before
             return log, place
 
@@ -395,13 +397,30 @@ class EpochStore:
         """False where the epoch has been dropped meanwhile."""
         if n == 0:
             self._keep()
-        if self._durable and log is not None:
-            log.sync()
+        if log is not None:
+            if not self._seal(n, log):
+                return False
+            if self._durable:
+                log.sync()
         with self._lock:
             held = n <= self._closed
             if held:
                 self._state.change(prepared=n)
             return held
+
+    def _seal(self, n: int, log: EpochLog) -> bool:
+        """False where the epoch has been dropped. Nobody closes the file meanwhile."""
+        with self._lock:
+            if n > self._closed or self._ending:
+                return False
+            log.inflight += 1
+        try:
+            log.seal()
+        finally:
+            with self._lock:
+                log.inflight -= 1
+                self._lock.notify_all()
+        return True
 
     def commit(self, n: int) -> None:
         """Epoch ``n`` is real: it will be in the image, whatever happens. Idempotent.
@@ -474,8 +493,10 @@ class EpochStore:
             self._lock.notify_all()
         self._applier.join()
         self._image.close()
-        for log in self._logs.values():
-            log.close()
+        with self._lock:
+            self._lock.wait_for(lambda: not any(log.inflight for log in self._logs.values()))
+            for log in self._logs.values():
+                log.close()
         self._state.close()
 
     # --- applying

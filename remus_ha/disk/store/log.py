@@ -1,34 +1,39 @@
 """One epoch's writes in a file of their own: appended, never changed, read back to be applied.
 
-Each entry is a header of 32 octets and its data (none for zeroes)::
+The data of the writes lies side by side in the order in which they came. ``seal`` puts behind it an
+entry of 24 octets per write, then 32 octets that end the file::
 
     offset  size  field
-         0     4  magic, "RmEl"
-         4     4  kind: 1 data, 2 zeroes
-         8     8  place on the disk
-        16     8  length on the disk
-        24     4  CRC-32 of the 24 octets before
+         0     8  place on the disk
+         8     8  length on the disk
+        16     8  place in this file, -1: zeroes, which have no data
+
+         0     8  magic, "RmHA-log"
+         8     8  number of entries
+        16     8  octets of data before them
+        24     4  CRC-32 of the entries and the 24 octets before
         28     4  zero
 
 Data lies in the page cache or on the journal's disk, as the kernel sees fit: memory is bounded
-without any code here, and what was written outlives the process.
+without any code here, and what was written outlives the process. What each write takes of the
+process's own memory counts as ``PLACE_OCTETS`` of the journal.
 """
 
 import errno
 import os
 import struct
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from remus_ha.disk.errors import StoreState
 from remus_ha.disk.store.pieces import ZEROES, Entry
 
-_MAGIC = int.from_bytes(b"RmEl", "little")
-_FIELDS = struct.Struct("<IIQQ")
-_TAIL = struct.Struct("<II")
-HEADER = _FIELDS.size + _TAIL.size
-_DATA, _ZERO = 1, 2
+PLACE_OCTETS = 256  # an entry and its three numbers take less
+_MAGIC = b"RmHA-log"
+_ENTRY = struct.Struct("<QQq")
+_END = struct.Struct("<8sQQ")
+_CRC = struct.Struct("<II")
+_END_OCTETS = _END.size + _CRC.size
 
 
 class EpochLog:
@@ -37,7 +42,7 @@ class EpochLog:
     def __init__(self, path: Path, fd: int) -> None:
         self._path, self._fd = path, fd
         self.entries: list[Entry] = []
-        self.size = 0
+        self._data = 0  # octets
         self.inflight = 0
         self.holed = False  # a write that was given a place is not there
 
@@ -48,48 +53,53 @@ class EpochLog:
 
     @classmethod
     def load(cls, path: Path) -> "EpochLog":
-        """What a dead process left. Raises StoreState for anything but whole entries."""
+        """What a dead process has sealed. Raises StoreState for anything else."""
         log = cls(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
-        end = os.fstat(log._fd).st_size
-        while log.size < end:
-            log._load_one(end)
+        whole = os.fstat(log._fd).st_size
+        end = os.pread(log._fd, _END_OCTETS, max(0, whole - _END_OCTETS))
+        if len(end) != _END_OCTETS:
+            raise StoreState(path=path, detail="it breaks off")
+        magic, count, log._data = _END.unpack_from(end)
+        index = count * _ENTRY.size
+        if magic != _MAGIC or log._data + index + _END_OCTETS != whole:
+            raise StoreState(path=path, detail="it does not end as an epoch does")
+        raw = os.pread(log._fd, index, log._data)
+        if zlib.crc32(end[: _END.size], zlib.crc32(raw)) != _CRC.unpack_from(end, _END.size)[0]:
+            raise StoreState(path=path, detail="the places of its writes are not as they were")
+        log.entries = [Entry(*fields) for fields in _ENTRY.iter_unpack(raw)]
         return log
 
-    def _load_one(self, end: int) -> None:
-        header = os.pread(self._fd, HEADER, self.size)
-        if len(header) != HEADER:
-            raise StoreState(path=self._path, detail="an entry breaks off")
-        magic, kind, offset, length = _FIELDS.unpack_from(header)
-        crc, _ = _TAIL.unpack_from(header, _FIELDS.size)
-        if magic != _MAGIC or crc != zlib.crc32(header[: _FIELDS.size]):
-            raise StoreState(path=self._path, detail=f"no entry at {self.size}")
-        self.size += HEADER
-        self.entries.append(Entry(offset, length, ZEROES if kind == _ZERO else self.size))
-        if kind == _DATA:
-            self.size += length
-        if self.size > end:
-            raise StoreState(path=self._path, detail="an entry's data breaks off")
+    @property
+    def size(self) -> int:
+        """Octets that it takes of the journal."""
+        return self._data + len(self.entries) * PLACE_OCTETS
 
     def place(self, offset: int, length: int, *, zeroes: bool) -> int:
         """Set room apart for a write, in the order of the writes; where ``put`` shall put it."""
-        place = self.size
-        source = ZEROES if zeroes else place + HEADER
-        self.entries.append(Entry(offset, length, source))
-        self.size += HEADER if zeroes else HEADER + length
-        self.inflight += 1
+        place = self._data
+        if zeroes:
+            self.entries.append(Entry(offset, length, ZEROES))
+        else:
+            self.entries.append(Entry(offset, length, place))
+            self._data = place + length
         return place
 
-    def put(self, place: int, offset: int, length: int, data: bytes | memoryview | None) -> None:
-        """Write an entry (``data`` None: zeroes). Raises OSError."""
-        fields = _FIELDS.pack(_MAGIC, _ZERO if data is None else _DATA, offset, length)
-        header = fields + _TAIL.pack(zlib.crc32(fields), 0)
-        _put_all(self._fd, [header] if data is None else [header, data], place)
+    def put(self, place: int, data: bytes | memoryview) -> None:
+        """Raises OSError."""
+        _put_all(self._fd, data, place)
 
     def read(self, length: int, place: int) -> bytes:
         return os.pread(self._fd, length, place)
 
     def fileno(self) -> int:
         return self._fd
+
+    def seal(self) -> None:
+        """No write comes any more: what the file holds, ``load`` finds. Raises OSError."""
+        index = b"".join(_ENTRY.pack(*entry) for entry in self.entries)
+        end = _END.pack(_MAGIC, len(self.entries), self._data)
+        crc = zlib.crc32(end, zlib.crc32(index))
+        _put_all(self._fd, index + end + _CRC.pack(crc, 0), self._data)
 
     def sync(self) -> None:
         """What was put is on the disk, and the file's name as well. Raises OSError."""
@@ -114,13 +124,12 @@ class EpochLog:
             os.close(fd)
 
 
-def _put_all(fd: int, parts: Sequence[bytes | memoryview], place: int) -> None:
-    done = os.pwritev(fd, parts, place)
-    whole = sum(len(part) for part in parts)
-    if done == whole:
+def _put_all(fd: int, data: bytes | memoryview, place: int) -> None:
+    done = os.pwrite(fd, data, place)
+    if done == len(data):
         return
     # A signal, or the end of the space: then the next call says so.
-    rest = memoryview(b"".join(parts))[done:]
+    rest = memoryview(data)[done:]
     while rest:
         count = os.pwrite(fd, rest, place + done)
         done, rest = done + count, rest[count:]

@@ -2,13 +2,14 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ZEROES = -1
+# Octets; one write alone may be larger. An image's progress is told by its pieces.
+JOINED = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One write: ``length`` octets at ``offset`` of the disk; ``source`` is where the log has
 
     them, or ``ZEROES``.
@@ -68,7 +69,7 @@ def winners(entries: Sequence[Entry]) -> Iterator[Entry]:
 
 def _join(before: Entry | None, after: Entry) -> Entry | None:
     """One entry for two neighbours whose octets lie side by side in the log as well."""
-    if before is None or before.end != after.offset:
+    if before is None or before.end != after.offset or before.length + after.length > JOINED:
         return None
     both_zero = before.source == after.source == ZEROES
     side_by_side = before.source != ZEROES and before.source + before.length == after.source

@@ -19,8 +19,9 @@ from remus_ha.disk.errors import (
     StoreOutgrown,
     StorePoisoned,
     StoreSevered,
+    StoreState,
 )
-from remus_ha.disk.store import engine
+from remus_ha.disk.store import engine, log
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.store.log import EpochLog
@@ -184,6 +185,30 @@ def test_a_dead_store_drops_what_was_not_committed(bed: Bed) -> None:
     assert not list(bed.directory.glob("epoch-*"))
 
 
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (lambda log: log[:-1], "does not end as an epoch"),
+        (lambda log: log[:16], "breaks off"),
+        (lambda log: log[:512] + b"ab" + log[514:], "not as they were"),
+    ],
+)
+def test_what_a_dead_store_left_is_taken_up_whole_or_not_at_all(
+    bed: Bed, broken: Callable[[bytes], bytes], told: str
+) -> None:
+    child = os.fork()
+    if child == 0:
+        store = begin(bed)
+        store.write(0, b"1" * 512)
+        end_epoch(bed, store, 1, commit=False)
+        os._exit(7)
+    os.waitpid(child, 0)
+    log = bed.directory / "epoch-1"
+    log.write_bytes(broken(log.read_bytes()))
+    with pytest.raises(StoreState, match=told):
+        bed.open(anew=False)
+
+
 def test_after_the_connection_is_lost_no_epoch_is_closed(bed: Bed) -> None:
     store = begin(bed)
     store.write(0, b"1" * 512)
@@ -207,13 +232,13 @@ def file_size_limited(octets: int) -> Iterator[None]:
 
 
 class Late:
-    """A system call that is on its way for as long as the test wants."""
+    """A write that is on its way for as long as the test wants."""
 
-    def __init__(self, call: Callable[..., int]) -> None:
+    def __init__(self, call: Callable[..., object]) -> None:
         self._call = call
         self.begun, self.go_on = threading.Event(), threading.Event()
 
-    def __call__(self, *arguments: object) -> int:
+    def __call__(self, *arguments: object) -> object:
         self.begun.set()
         assert self.go_on.wait(10)
         with file_size_limited(512):
@@ -231,9 +256,9 @@ def test_an_epoch_that_a_write_failed_in_is_never_prepared(
         store.write(0, b"1" * 512)  # it would look like a whole epoch
     prepared = threading.Event()
     store.prepared = lambda _: prepared.set()
-    name = "pwrite" if n == 0 else "pwritev"
-    late = Late(getattr(os, name))
-    monkeypatch.setattr(os, name, late)
+    place, name = (os, "pwrite") if n == 0 else (log, "_put_all")
+    late = Late(getattr(place, name))
+    monkeypatch.setattr(place, name, late)
     failed: list[OSError] = []
 
     def write() -> None:
@@ -303,6 +328,60 @@ def test_an_epoch_that_is_dropped_while_it_is_written_down(
     assert store.status()["poisoned"] == ""
     assert bed.thread is not None
     assert bed.thread.is_alive()
+
+
+def test_an_epoch_whose_places_find_no_room_costs_no_earlier_one(bed: Bed) -> None:
+    """Its data is in the journal, which is full then."""
+    store = begin(bed)
+    lost = threading.Event()
+    store.lost = lost.set
+    store.write(0, b"1" * 4096)
+    end_epoch(bed, store, 1)
+    store.write(0, b"2" * 4096)
+    with file_size_limited(4096):
+        store.close(2)
+        assert lost.wait(10)
+    assert isinstance(store.loss, EpochUnkept)
+    with pytest.raises(StoreOrder):
+        store.commit(2)
+    assert store.finish() == 1
+    assert bed.octets()[:4096] == b"1" * 4096
+
+
+def test_an_epoch_is_not_dropped_from_under_who_writes_its_places(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would go into whatever file had got the number of the closed one."""
+    store = begin(bed)
+    begun, go_on = threading.Event(), threading.Event()
+    seal = EpochLog.seal
+
+    def late(log: EpochLog) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        seal(log)
+
+    monkeypatch.setattr(EpochLog, "seal", late)
+    store.write(0, b"1" * 512)
+    store.close(1)
+    assert begun.wait(10)
+    dropping = threading.Thread(target=store.drop)
+    dropping.start()
+    dropping.join(0.2)
+    assert dropping.is_alive()
+    go_on.set()
+    dropping.join(10)
+    assert not dropping.is_alive()
+    assert store.finish() == 0
+    assert store.status()["poisoned"] == ""
+
+
+def test_small_writes_fill_the_journal_by_what_they_take_of_the_memory(bed: Bed) -> None:
+    store = begin(bed, limit=64 << 10)
+    for place in range(0, 514, 2):
+        store.zero(place, 1)
+    assert Writer(store).waits(0.2), "257 writes of one octet"
+    end_epoch(bed, store, 1)
 
 
 def test_an_epoch_that_cannot_be_begun_is_never_closed(bed: Bed) -> None:

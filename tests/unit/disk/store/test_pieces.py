@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remus_ha.disk.store.pieces import ZEROES, Entry, winners
+from remus_ha.disk.store.pieces import JOINED, ZEROES, Entry, winners
 
 DISK = 64
 
@@ -46,3 +46,9 @@ def test_the_last_write_of_every_place_wins(rows: list[tuple[int, int, bool]]) -
 def test_neighbours_become_one() -> None:
     entries = [Entry(0, 4, ZEROES), Entry(4, 4, ZEROES), Entry(8, 4, 100), Entry(12, 4, 104)]
     assert list(winners(entries)) == [Entry(0, 8, ZEROES), Entry(8, 8, 100)]
+
+
+def test_neighbours_do_not_become_one_without_end() -> None:
+    half = JOINED // 2
+    entries = [Entry(n * half, half, n * half) for n in range(5)]
+    assert [piece.length for piece in winners(entries)] == [JOINED, JOINED, half]
