@@ -47,6 +47,7 @@ WITNESS_S = 5.0
 JOURNAL_LIMIT = 1 << 30  # octets that a disk's store may set aside before it slows the guest down
 RECEIVER_S = 100.0
 CLASSIC = "classic"  # the driver of disks that daemons serve
+DRIVERS = ("tapdisk", "qemu")  # of other disks; the first that takes them all
 CHECK = "--check"  # the receiver only looks
 SKEW_S = 1.0
 
@@ -85,7 +86,7 @@ class Wish:
     witness: str | None = None
     witness_entry: str = ""
     netbuf_entry: str = ""
-    disk_entry: str = ""
+    disk_entry: str = ""  # empty: what the disks need
     disk_map: tuple[tuple[str, str], ...] = ()  # path here, path on the backup
     disk_overwrite: bool = False
     disk_ack: str = "received"
@@ -151,9 +152,7 @@ class Arrangement:
         if wish.mirrors_disks:
             self._disks = self.xen.disks(self.guest)
         self._daemons = [disk.uri for disk in self._disks if disk.uri]
-        self._disk_entry = (
-            entry_point("remus_ha.disk", CLASSIC) if self._daemons else wish.disk_entry
-        )
+        self._disk_entry = self._driver_of_disks()
         self._disk_key = tls.create() if self._disks else ""
         self._base = 0
         self._witness_life = ""  # once the witness has been asked
@@ -164,6 +163,22 @@ class Arrangement:
             self._unready.append(e)
         self.warnings: list[str] = []
         self._receiver: subprocess.Popen[bytes] | None = None
+
+    def _driver_of_disks(self) -> str:
+        """Its import path. Where none takes all disks, the last one says which it does not."""
+        if self._daemons:
+            return entry_point("remus_ha.disk", CLASSIC)
+        if self.wish.disk_entry:
+            return self.wish.disk_entry
+        entries = [entry_point("remus_ha.disk", name) for name in DRIVERS]
+        return next((entry for entry in entries if self._may_suit(entry)), entries[-1])
+
+    def _may_suit(self, entry: str) -> bool:
+        """Also one that cannot be loaded: that is an obstacle of its own, where there are disks."""
+        try:
+            return not self._disks or not any(unfit(load(entry), self.guest.name, self._disks))
+        except RemusError:
+            return True
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ import configparser
 import os
 from pathlib import Path
 
-from remus_ha.checkpoint.arrange import Wish
+from remus_ha.checkpoint.arrange import DRIVERS, Wish
 from remus_ha.disk.store.engine import Ack
 from remus_ha.exceptions import RemusError
 from remus_ha.loading import entry_point
@@ -62,11 +62,12 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("-d", "--no-disk", action="store_true", help="don't replicate disks (unsafe)")
     p.add_argument(
         "--disk-driver",
-        choices=["tapdisk", "qemu"],
-        default="tapdisk",
+        choices=DRIVERS,
+        default="",
         help="tapdisk: a write of the guest waits for its own host alone, and the backup gets it"
-        " before its epoch is acknowledged; qemu: it waits until the backup has it (default"
-        " tapdisk). Disks that 'remus-ha tapdisk --attach' serves need neither",
+        " before its epoch is acknowledged; qemu: it waits until the backup has it (default:"
+        " tapdisk, if it takes all of the guest's disks). Disks that 'remus-ha tapdisk --attach'"
+        " serves need neither",
     )
     p.add_argument(
         "--disk-map",
@@ -117,7 +118,7 @@ def wish_of(args: argparse.Namespace) -> Wish:
         witness=witness,
         witness_entry=entry_point("remus_ha.witness", driver_name(witness)) if witness else "",
         netbuf_entry=entry_point("remus_ha.netbuf", "plug") if buffer else UNBUFFERED,
-        disk_entry=entry_point("remus_ha.disk", args.disk_driver),
+        disk_entry=entry_point("remus_ha.disk", args.disk_driver) if args.disk_driver else "",
         disk_map=tuple(args.disk_map),
         disk_overwrite=args.disk_overwrite,
         disk_ack=args.disk_ack,

@@ -120,7 +120,7 @@ class BackingMissing(DiskError):
 class DriverFormat(DiskError):
     code = "DISK-045"
     cause = "disk {vdev} of '{name}' has format {format}, which this disk driver does not take"
-    remedy = "Protect the guest with '--disk-driver qemu', which does."
+    remedy = "Leave '--disk-driver' away: then it gets one that does."
 
 
 class StorePoisoned(DiskError):

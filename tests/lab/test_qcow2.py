@@ -27,9 +27,10 @@ def test_after_a_power_cut_qcow2_disks_are_at_the_epoch_of_memory(
     stage: Stage, layers: Guest
 ) -> None:
     disks = writing(stage, layers)
-    command = f"remus-ha protect --detach --witness {WITNESS} {NAME} b"
+    options = f"--disk-driver tapdisk --detach --witness {WITNESS}"
+    command = f"remus-ha protect {options} {NAME} b"
     assert "DISK-045" in refused(stage, "a", command)
-    with Protection(stage, layers, "--disk-driver", "qemu") as p:
+    with Protection(stage, layers) as p:
         disks.start(KIB_S)
         p.wait_checkpoints(5)
         stage.lab.cut(p.primary)
@@ -45,7 +46,7 @@ def test_after_a_power_cut_qcow2_disks_are_at_the_epoch_of_memory(
 def test_the_receiver_dies_once_the_copy_has_its_disks(stage: Stage, layers: Guest) -> None:
     """The next one leaves the images to the copy, which is being restored."""
     disks = writing(stage, layers)
-    with Protection(stage, layers, "--disk-driver", "qemu") as p:
+    with Protection(stage, layers) as p:
         disks.start(KIB_S)
         p.wait_checkpoints(5)
         backup = stage.host(p.backup)

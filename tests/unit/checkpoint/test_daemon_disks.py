@@ -8,12 +8,13 @@ import pytest
 from remus_ha import rundir
 from remus_ha.checkpoint import arrange
 from remus_ha.checkpoint.arrange import Arrangement, Wish
+from remus_ha.disk.errors import DriverFormat
 from remus_ha.disk.tapdisk.classic import standing
 from remus_ha.disk.tapdisk.errors import FlushesInTheWay
 from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.xen import lookup
 from remus_ha.hypervisor.xen.disks import ServedDisk
-from remus_ha.loading import load
+from remus_ha.loading import DriverMissing, load
 from remus_ha.receive.request import Reply
 from remus_ha.stream.credentials import create
 from tests.unit.hypervisor.xen.listing import pvh
@@ -59,9 +60,11 @@ def _state(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
         monkeypatch.setattr(rundir, name, tmp_path)
 
 
-def _arranged(monkeypatch: pytest.MonkeyPatch, disk: ServedDisk) -> Arrangement:
-    monkeypatch.setattr(arrange, "XenDriver", lambda: Xen([disk]))
-    return Arrangement(WISH)
+def _arranged(
+    monkeypatch: pytest.MonkeyPatch, *disks: ServedDisk, wish: Wish = WISH
+) -> Arrangement:
+    monkeypatch.setattr(arrange, "XenDriver", lambda: Xen(list(disks)))
+    return Arrangement(wish)
 
 
 def test_it_gets_the_classic_driver_and_the_daemons_numbers(
@@ -96,3 +99,44 @@ def test_other_disks_get_the_driver_that_was_wished_for(monkeypatch: pytest.Monk
     (spec,) = request.disks
     assert (spec.path, spec.uri, spec.base) == ("/elsewhere/web1.img", "", 0)
     assert arrangement._session(request, REPLY).disk_entry == WISH.disk_entry
+
+
+@pytest.mark.parametrize(
+    ("formats", "driver"),
+    [(["raw", "raw"], "TapdiskDisks"), (["raw", "qcow2"], "QemuDisks"), ([], "TapdiskDisks")],
+)
+def test_without_a_wish_the_disks_get_the_driver_that_takes_them_all(
+    monkeypatch: pytest.MonkeyPatch, formats: list[str], driver: str
+) -> None:
+    disks = [replace(PLAIN, vdev=f"xvd{i}", format=form) for i, form in enumerate(formats)]
+    arrangement = _arranged(monkeypatch, *disks, wish=replace(WISH, disk_entry=""))
+    reply = replace(REPLY, disk_ports=(0,) * len(disks))
+    session = arrangement._session(arrangement.request(create()), reply)
+    assert load(session.disk_entry).__name__ == driver
+    assert arrangement._driver_obstacles() == []
+
+
+def test_without_disks_no_driver_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library may not be there, which is nobody's obstacle then."""
+    monkeypatch.setattr(arrange, "load", _refuse_to_load)
+    assert _arranged(monkeypatch, wish=replace(WISH, disk_entry=""))._driver_obstacles() == []
+
+
+def test_a_driver_that_cannot_be_loaded_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrange, "load", _refuse_to_load)
+    (found,) = _arranged(monkeypatch, PLAIN, wish=replace(WISH, disk_entry=""))._driver_obstacles()
+    assert isinstance(found, DriverMissing)
+
+
+def _refuse_to_load(entry: str) -> None:
+    raise DriverMissing(entry=entry, detail="not today")
+
+
+def test_a_driver_that_was_wished_for_and_does_not_take_a_disk_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wish = replace(WISH, disk_entry="remus_ha.disk.tapdisk.driver:TapdiskDisks")
+    (found,) = _arranged(
+        monkeypatch, PLAIN, replace(PLAIN, format="qcow2"), wish=wish
+    )._driver_obstacles()
+    assert isinstance(found, DriverFormat)
