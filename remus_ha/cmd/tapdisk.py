@@ -2,23 +2,18 @@
 
 import argparse
 import contextlib
+import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from remus_ha.disk.store.engine import LIMIT, Ack
 from remus_ha.disk.tapdisk.classic import launch, nbdko, standing
+from remus_ha.disk.tapdisk.classic.attendance import Attendance
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.setup import Commit, Setup
-from remus_ha.disk.tapdisk.errors import (
-    AttachFailed,
-    DaemonAttended,
-    DaemonEnded,
-    DaemonFinishing,
-    DaemonNotThere,
-)
+from remus_ha.disk.tapdisk.errors import DaemonAttended, DaemonFinishing, DaemonNotThere
 from remus_ha.disk.tapdisk.fifo import DIRECTORY
 from remus_ha.disk.tapdisk.uri import parse
 
@@ -59,7 +54,8 @@ def add_parser(commands: Any) -> None:
         metavar="OCTETS",
         type=int,
         default=LIMIT,
-        help="backup: what epochs may take that are not in the image (default: %(default)s)",
+        help="backup: what epochs may take that are not in the image, 256 for each write beside its"
+        " data (default: %(default)s)",
     )
     p.add_argument(
         "--in-sync",
@@ -79,13 +75,53 @@ def run(args: argparse.Namespace) -> int:
     # Who ends this process ends the daemon's work in order, from its first moment on.
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_ENDING, signal.SIGCHLD})
     setup = _setup(args, files)
-    process = launch.start(setup, files, files.log if args.detach else None)
-    if setup.device:
-        _attach(setup, files, process)
-    print(setup.device or setup.nbd, flush=True)  # as tap-ctl does
+    if args.detach and setup.device:
+        return _detached(setup, files)
+    attendance = Attendance(setup, files, files.log if args.detach else None)
+    attendance.begin()
+    _say_where(setup)
     if not args.detach:
-        _watch(setup, files, process)
+        attendance.stay(_ENDING, lambda: _end(files))
     return 0
+
+
+def _say_where(setup: Setup) -> None:
+    print(setup.device or setup.nbd, flush=True)  # as tap-ctl does
+
+
+def _detached(setup: Setup, files: Files) -> int:
+    """Return once it serves. Its attendant stays behind, and only ``--stop`` ends that."""
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
+    attendant = os.fork()
+    if attendant:
+        os.close(theirs)
+        if not os.read(ours, 1):
+            return os.waitstatus_to_exitcode(os.waitpid(attendant, 0)[1])
+        _say_where(setup)
+        return 0
+    _let_go_of_all_but(theirs)
+    attendance = Attendance(setup, files, files.log)
+    attendance.begin()
+    _say_into(files.log)
+    os.write(theirs, b"1")
+    os.close(theirs)
+    attendance.stay(set(), lambda: None)
+    return 0
+
+
+def _let_go_of_all_but(fd: int) -> None:
+    """And of what errors are told to."""
+    os.setsid()
+    os.chdir("/")
+    os.closerange(sys.stderr.fileno() + 1, fd)
+    os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _say_into(log: Path) -> None:
+    with open(os.devnull, "rb") as nothing, open(log, "ab") as out:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
 
 
 def _setup(args: argparse.Namespace, files: Files) -> Setup:
@@ -102,31 +138,15 @@ def _setup(args: argparse.Namespace, files: Files) -> Setup:
     )
 
 
-def _attach(setup: Setup, files: Files, process: subprocess.Popen[bytes]) -> None:
-    """Raises AttachFailed; then nothing is left."""
+def _end(files: Files) -> None:
+    """While no receiver needs it."""
     try:
-        nbdko.run(nbdko.attaching(setup.nbd, setup.device))
-    except AttachFailed:
-        launch.end(files)
-        process.wait()
-        raise
-
-
-def _watch(setup: Setup, files: Files, process: subprocess.Popen[bytes]) -> None:
-    """Until it is told to end while no receiver needs it, or the daemon has. Raises DaemonEnded."""
-    while process.poll() is None:
-        if signal.sigwait({*_ENDING, signal.SIGCHLD}) in _ENDING:
-            try:
-                # Somebody else has ended it, or it takes its time: its end is waited for below.
-                with contextlib.suppress(DaemonNotThere, DaemonFinishing):
-                    stop(files)
-            except DaemonAttended as e:
-                # Not kept in mind: after a failover the disk is the guest's.
-                print(f"goes on: {e}. {e.advice}", file=sys.stderr, flush=True)
-                continue
-            process.wait()
-    if process.returncode:
-        raise DaemonEnded(disk=setup.uri, status=process.returncode)
+        # Somebody else has ended it, or it takes its time: whoever attends to it waits for its end.
+        with contextlib.suppress(DaemonNotThere, DaemonFinishing):
+            stop(files)
+    except DaemonAttended as e:
+        # Not kept in mind: after a failover the disk is the guest's.
+        print(f"goes on: {e}. {e.advice}", file=sys.stderr, flush=True)
 
 
 def stop(files: Files) -> None:
@@ -138,5 +158,5 @@ def stop(files: Files) -> None:
     if device:
         if standing.status(files).get("attended"):
             raise DaemonAttended(address=files.address)
-        nbdko.run(nbdko.detaching(device))
+        nbdko.detach(device, files)
     launch.end(files)

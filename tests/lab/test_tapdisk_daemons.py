@@ -14,7 +14,15 @@ from remus_ha.lab.plan import Link
 from remus_ha.lab.xlconfig import IMAGES, DiskSpec, GuestSpec
 from tests.lab.support.protection import Protection, refused
 from tests.lab.support.stage import DISK_MIB, WITNESS, Guest, Stage
-from tests.lab.test_disks import KIB_S, ROUNDS, applying_at_once, found_out, judged, writing
+from tests.lab.test_disks import (
+    KIB_S,
+    ROUNDS,
+    applying_at_once,
+    found_out,
+    judged,
+    until,
+    writing,
+)
 
 NAME = "served"
 PRIMARY, BACKUP = "a", "b"
@@ -50,6 +58,8 @@ def _stop(stage: Stage, host: str) -> None:
         stop = f"remus-ha tapdisk '{_uri(stage, number)}' --stop"
         command = f"{stop} || nbd-client -d {_device(host, number)}"
         stage.host(host).shell.run(command, check=False, timeout_s=120)
+    # Whoever attends to a daemon ends just after it, as does what is between it and its device.
+    stage.host(host).shell.run("pidwait -f 'remus-h[a] tapdisk'; pidwait qemu-nbd", check=False)
 
 
 @contextmanager
@@ -104,6 +114,23 @@ def test_daemons_that_apply_at_once_are_found_out(stage: Stage) -> None:
     """The negative control: the daemons keep their epochs in the same store."""
     with applying_at_once(stage, BACKUP), serving(stage) as guest:
         found_out(stage, guest)
+
+
+def test_daemons_that_die_under_their_guest_are_followed_by_others(
+    stage: Stage, served: Guest
+) -> None:
+    """The protection ends, the guest's requests wait for a moment; none fails, none is lost."""
+    disks = writing(stage, served)
+    with Protection(stage, served) as p:
+        disks.start(KIB_S)
+        p.wait_checkpoints(3)
+        stage.host(p.primary).shell.run("pkill -KILL -f tapdisk/classic/daemon.py")
+        p.wait_alone()
+    began = disks.stat().completed
+    until(lambda: disks.stat().completed >= began + 20)
+    verdict = judged(disks)
+    assert verdict.clean, verdict
+    assert disks.stat().errors == 0
 
 
 def test_a_lost_daemon_of_the_backup_ends_the_protection(stage: Stage, served: Guest) -> None:

@@ -352,5 +352,6 @@ class AttachFailed(TapdiskError):
     code = "DISK-155"
     cause = "{command} failed: {detail}"
     remedy = (
-        "Install 'nbd-client' here, load the kernel's module with 'modprobe nbd', and try again."
+        "Install 'nbd-client' and 'qemu-utils' here, load the kernel's module with 'modprobe nbd',"
+        " and try again. A device that is in use is freed by 'nbd-client -d'."
     )

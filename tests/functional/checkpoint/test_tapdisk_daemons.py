@@ -1,6 +1,5 @@
 """Whole sessions of a guest whose disk is that of two daemons, which outlive the session."""
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -24,7 +23,7 @@ from tests.functional.checkpoint.test_disks import B, is_alive, lose_primary, to
 from tests.functional.checkpoint.test_verify import flip, verify
 from tests.functional.checkpoint.wire import Wire
 from tests.functional.disk.tapdisk import daemons
-from tests.functional.disk.tapdisk.daemons import SIZE, Daemon, Hosts
+from tests.functional.disk.tapdisk.daemons import SIZE, Daemon, Hosts, KernelsDriver
 from tests.functional.disk.writers import BLOCK, Writers, block
 
 pytestmark = pytest.mark.root
@@ -75,14 +74,11 @@ def served(
     hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Daemon, Daemon]]:
     """Primary and backup."""
-    program = tmp_path / "bin" / "nbd-client"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    kernel = KernelsDriver(tmp_path / "kernel", monkeypatch)
     made = daemons.Pair(hosts, tmp_path)
     yield made.begin(*OPTIONS)
     made.end()
+    kernel.end()
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ class Nbd:
     """One connection, one request at a time. Raises OSError for an error that the server tells."""
 
     def __init__(self, path: Path, timeout_s: float = 60.0) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(timeout_s)
-        self._socket.connect(str(path))
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout_s)
+        self.socket.connect(str(path))
         magic, option, _flags = struct.unpack(">8s8sH", self._take(18))
         assert (magic, option) == (b"NBDMAGIC", b"IHAVEOPT")
         # Fixed newstyle without zeroes; the export without a name.
-        self._socket.sendall(struct.pack(">I8sII", 3, b"IHAVEOPT", 1, 0))
+        self.socket.sendall(struct.pack(">I8sII", 3, b"IHAVEOPT", 1, 0))
         self.size, _flags = struct.unpack(">QH", self._take(10))
 
     def write(self, offset: int, data: bytes) -> None:
@@ -41,10 +41,10 @@ class Nbd:
         self._ask(_FLUSH, 0, 0)
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
     def _ask(self, kind: int, offset: int, length: int, data: bytes = b"") -> bytes:
-        self._socket.sendall(_REQUEST.pack(0x25609513, 0, kind, 1, offset, length) + data)
+        self.socket.sendall(_REQUEST.pack(0x25609513, 0, kind, 1, offset, length) + data)
         _magic, error, _cookie = _REPLY.unpack(self._take(_REPLY.size))
         if error:
             raise OSError(error, f"the server's error for request {kind} at {offset}")
@@ -53,7 +53,7 @@ class Nbd:
     def _take(self, length: int) -> bytes:
         found = b""
         while len(found) < length:
-            more = self._socket.recv(length - len(found))
+            more = self.socket.recv(length - len(found))
             if not more:
                 raise ConnectionError("the server closed the connection")
             found += more

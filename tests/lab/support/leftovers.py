@@ -70,7 +70,7 @@ class HostState:
         """A restoring xl that has a domain stays as its monitor, as after ``xl create``."""
         if "xl migrate-receive" in process:
             return not self.domains
-        names = ("remus_ha.", "/remus-ha ", "libxl-save-helper", "nbdkit")
+        names = ("remus_ha.", "/remus-ha ", "libxl-save-helper", "nbdkit", "qemu-nbd")
         return any(name in process for name in names)
 
 

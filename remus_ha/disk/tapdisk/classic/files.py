@@ -19,6 +19,16 @@ class Files:
         return self._named("nbd")
 
     @property
+    def relay(self) -> Path:
+        """Where the kernel's nbd driver gets the disk."""
+        return self._named("relay")
+
+    @property
+    def relay_pid(self) -> Path:
+        """Of whoever serves there."""
+        return self._named("relay-pid")
+
+    @property
     def orders(self) -> Path:
         return self._named("orders")
 

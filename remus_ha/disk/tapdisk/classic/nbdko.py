@@ -1,28 +1,97 @@
-"""The disk as a block device of this host, by the kernel's nbd driver: for ``phy:/dev/nbdN``."""
+"""The disk as a block device of this host, by the kernel's nbd driver: for ``phy:/dev/nbdN``.
 
+The driver gives its guest errors as soon as its connection ends. So it is connected to a qemu-nbd,
+which outlives the daemon, asks whichever comes next for what a dead one has not answered, and ends
+with the driver's connection. Whatever a daemon does answer is passed on, errors too.
+"""
+
+import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
+from remus_ha.disk.tapdisk.classic.files import Files
+from remus_ha.disk.tapdisk.classic.setup import Setup
 from remus_ha.disk.tapdisk.errors import AttachFailed
 from remus_ha.disk.tapdisk.wire import SECTOR
+from remus_ha.waiting import readable
 
+PATIENCE_S = 60  # without a daemon; then the guest gets errors
 _COMMAND_S = 30.0
 
 
-def attaching(nbd: str, device: str) -> list[str]:
-    """The command that connects ``device`` to the socket ``nbd``."""
-    return ["nbd-client", "-unix", nbd, device, "-block-size", str(SECTOR)]
+def attach(setup: Setup, files: Files) -> int:
+    """Connect the device to the daemon's disk.
+
+    Returns a descriptor (pidfd_open(2)) that is readable when the device has none of ours any more.
+    Signals that are blocked here are so in what stands between: nothing but the device's end ends
+    that. Raises AttachFailed; then nothing is left of it.
+    """
+    for left in (files.relay, files.relay_pid):
+        left.unlink(missing_ok=True)
+    path = setup.nbd.replace(",", ",,")
+    daemon = f"driver=nbd,server.type=unix,server.path={path},reconnect-delay={PATIENCE_S}"
+    to_daemon = ["--image-opts", daemon]
+    _run(["qemu-nbd", "--fork", _serving_at(files), f"--pid-file={files.relay_pid}", *to_daemon])
+    relay = _process(files)
+    try:
+        _run(["nbd-client", "-unix", str(files.relay), setup.device, "-block-size", str(SECTOR)])
+    except AttachFailed:
+        _kill(relay)
+        os.close(relay)
+        raise
+    finally:
+        files.relay.unlink(missing_ok=True)  # nobody else is to come
+    return relay
 
 
-def detaching(device: str) -> list[str]:
-    return ["nbd-client", "-d", device]
+def detach(device: str, files: Files) -> None:
+    """Before its daemon ends: what has still to be flushed is. Raises AttachFailed."""
+    _run(["nbd-client", "-d", device])
+    with contextlib.suppress(AttachFailed):  # there is none any more
+        relay = _process(files)
+        if not readable(relay, _COMMAND_S):
+            _kill(relay)
+        os.close(relay)
 
 
-def run(command: Sequence[str]) -> None:
-    """Raises AttachFailed."""
+def abandon(device: str, relay: int) -> None:
+    """No daemon comes any more: the guest gets its errors now. ``relay`` is from ``attach``."""
+    with contextlib.suppress(AttachFailed):
+        _run(["nbd-client", "-d", device])
+    _kill(relay)  # it would wait for a daemon still
+
+
+def _kill(relay: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has had a client already, and lost it
+        signal.pidfd_send_signal(relay, signal.SIGKILL)
+
+
+def _process(files: Files) -> int:
+    try:
+        pid = int(files.relay_pid.read_text())
+        found = os.pidfd_open(pid)
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError) as e:
+        raise AttachFailed(command="qemu-nbd", detail=e) from e
+    if _serving_at(files).encode() not in words:
+        os.close(found)
+        raise AttachFailed(command="qemu-nbd", detail=f"process {pid} is another one")
+    return found
+
+
+def _serving_at(files: Files) -> str:
+    return f"--socket={files.relay}"
+
+
+def _run(command: Sequence[str]) -> None:
     shown = " ".join(command)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_COMMAND_S, umask=0o077
+        )
     except (OSError, subprocess.TimeoutExpired) as e:
         raise AttachFailed(command=shown, detail=e) from e
     if done.returncode:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ from remus_ha.lab.qmp import Qmp
 from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
 from tests.functional.disk.store.test_nbd import Client
+from tests.functional.disk.writers import BLOCK, Writers
 
 
 @pytest.fixture
@@ -85,6 +87,94 @@ def test_the_disk_is_copied_and_then_mirrored(
     # Until an epoch is closed everything goes straight into the image.
     assert backup.image.read_bytes() == guest.image.read_bytes()
     assert backup.image.read_bytes()[4096:4100] == b"\xab" * 4
+
+
+class Load:
+    """Writers in a process of their own, which stands still while the guest is paused."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._written, self._end = os.eventfd(0), {signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._end)
+        self._pid = os.fork()
+        if self._pid == 0:
+            os._exit(self._write(guest.nbd))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._end)
+
+    def _write(self, nbd: Path) -> int:
+        try:
+            writers = Writers(nbd, blocks=SIZE // BLOCK, threads=8)
+            while not signal.sigtimedwait(self._end, 0):
+                writers.wait(20)
+                os.eventfd_write(self._written, 20)
+            writers.stop()
+        except BaseException:
+            traceback.print_exc()
+            return 1
+        return 0
+
+    @contextmanager
+    def quiesce(self) -> Iterator[None]:
+        os.kill(self._pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._pid, os.WSTOPPED)
+        yield
+        os.kill(self._pid, signal.SIGCONT)
+
+    def wait(self, more: int) -> None:
+        while more > 0:
+            assert readable(self._written, DEADLINE_S), "the guest writes no more"
+            more -= os.eventfd_read(self._written)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it when every write is complete; not 0 if one has failed, or was lost."""
+        pid, self._pid = self._pid, 0
+        if not pid:
+            return 0
+        os.kill(pid, number)
+        os.close(self._written)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture
+def threaded_guest(tmp_path: Path) -> Iterator[Guest]:
+    made = Guest(tmp_path, threaded=True)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def load(threaded_guest: Guest) -> Iterator[Load]:
+    made = Load(threaded_guest)
+    yield made
+    made.stop(signal.SIGKILL)
+
+
+def test_a_disk_that_is_written_to_is_mirrored_again_and_again(
+    threaded_guest: Guest, load: Load, tmp_path: Path
+) -> None:
+    """No write is lost.
+
+    Over NBD this QEMU bears a mirror that begins while a write is on its way, as a guest of Xen's
+    does not: that the guest is paused for it is seen in the lab.
+    """
+    guest = threaded_guest
+    load.wait(100)
+    for n in range(3):
+        place = tmp_path / str(n)
+        place.mkdir()
+        backup = Backup(place)
+        driver = driver_of(guest, backup, quiesce=load.quiesce)
+        driver.begin()
+        assert reach(driver, Stage.MIRRORED) is None
+        load.wait(100)
+        if n == 2:
+            assert load.stop() == 0
+            # Until an epoch is closed everything goes straight into the image.
+            assert backup.image.read_bytes() == guest.image.read_bytes()
+        driver.free()
+        assert reach(driver, Stage.FREE) is None
+        driver.close()
+        backup.end()
+    assert guest.leftovers() == []
 
 
 def test_a_qemu_that_does_not_come_to_rest_does_not_hold_the_guest(

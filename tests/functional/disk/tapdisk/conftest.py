@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .daemons import Hosts, Pair
+from .daemons import Hosts, KernelsDriver, Pair
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +23,7 @@ def pair(hosts: Hosts, tmp_path: Path) -> Iterator[Pair]:
 
 
 @pytest.fixture
-def nbd_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program of that name; what it was asked to do."""
-    program, asked = tmp_path / "bin" / "nbd-client", tmp_path / "asked"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" >>{asked}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/sbin:/usr/bin:/sbin:/bin")
-    return asked
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelsDriver]:
+    made = KernelsDriver(tmp_path / "kernel", monkeypatch)
+    yield made
+    made.end()

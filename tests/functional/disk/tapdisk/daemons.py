@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.fifo import FlushController
 from remus_ha.lines import read_line
@@ -90,12 +92,14 @@ class Daemon:
     ) -> None:
         self.directory, self.image = directory, directory / "disk.img"
         directory.mkdir(exist_ok=True)
+        self._attended, self._detached = "--attach" in options, "--detach" in options
+        self._inside = hosts.inside(host)
         self.uri = f"tap:remus:{address}|aio:{self.image}"
         self.files = Files(directory / "tap", address)
         self.nbd = self.files.nbd
         self.said: list[str] = []
         self.process = subprocess.Popen(
-            [*hosts.inside(host), *self.command(*options)],
+            [*self._inside, *self.command(*options)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -114,6 +118,10 @@ class Daemon:
     def command(self, *options: str) -> list[str]:
         words = [sys.executable, "-m", "remus_ha.cmd.remus_ha", "tapdisk", self.uri]
         return [*words, "--directory", str(self.files.directory), *options]
+
+    def stop_by_command(self) -> None:
+        """``--stop``."""
+        subprocess.run([*self._inside, *self.command("--stop")], check=True)
 
     def hear(self, words: str) -> str:
         """The first line with these words in it that was not asked for before; waits for it."""
@@ -162,7 +170,10 @@ class Daemon:
 
     def kill(self) -> None:
         """The process that serves dies, as by a power cut of its host."""
-        os.kill(self.pid, signal.SIGKILL)
+        pid = self.pid
+        if self._attended:  # it would start another
+            self.process.kill()
+        os.kill(pid, signal.SIGKILL)
         self.process.wait(DEADLINE_S)
 
     def stop(self) -> int:
@@ -172,11 +183,17 @@ class Daemon:
 
     def end(self) -> None:
         """Whatever is left. Idempotent."""
+        if self._detached and self.told:
+            subprocess.run([*self._inside, *self.command("--stop")], capture_output=True)
         if self.process.poll() is None:
+            self.process.kill()  # first: it would start another
             with contextlib.suppress(OSError, AttributeError):
                 os.kill(self.pid, signal.SIGKILL)
-            self.process.kill()
             self.process.wait()
+        with contextlib.suppress(OSError):
+            pid = int(self.files.relay_pid.read_text())
+            if str(self.files.relay).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
 
 
 class Pair:
@@ -206,6 +223,46 @@ class Pair:
     def end(self) -> None:
         for daemon in self._daemons:
             daemon.end()
+
+
+class KernelsDriver:
+    """In place of ``nbd-client`` and the kernel (nbd_client.py); ``asked``: what it was."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._directory = directory
+        self.program = directory / "nbd-client"
+        directory.mkdir()
+        program = Path(__file__).with_name("nbd_client.py")
+        self._be(f'exec {sys.executable} {program} {directory} "$@"')
+        monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+    def fails(self, why: str) -> None:
+        """From now on."""
+        self._be(f"echo {why} >&2; exit 1")
+
+    def hangs_up(self, why: str) -> None:
+        """From now on: it connects, and then it fails; whoever it was connected to has ended."""
+        connect = f"{sys.executable} {Path(__file__).with_name('nbd_client.py')} {self._directory}"
+        await_end = 'while [ -e /proc/$(cat "$2-pid") ]; do :; done'
+        self._be(f'{connect} "$@"; {connect} -d "$3"; {await_end}; echo {why} >&2; exit 1')
+
+    def _be(self, script: str) -> None:
+        self.program.write_text(f"#!/bin/sh\n{script}\n")
+        self.program.chmod(0o755)
+
+    def device(self, name: str) -> Path:
+        """Where its guest reads and writes, by NBD; it is attached on one host only."""
+        (found,) = self._directory.glob(f"{name}-*.disk")
+        return found
+
+    @property
+    def asked(self) -> list[str]:
+        return (self._directory / "asked").read_text().splitlines()
+
+    def end(self) -> None:
+        for pid in self._directory.glob("*.pid"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 @contextmanager

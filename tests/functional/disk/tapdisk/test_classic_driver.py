@@ -35,7 +35,17 @@ from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders, reach
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block
 
-from .daemons import BACKUP, PORT, SIZE, Daemon, Hosts, Pair, stand_still, standing_still
+from .daemons import (
+    BACKUP,
+    PORT,
+    SIZE,
+    Daemon,
+    Hosts,
+    KernelsDriver,
+    Pair,
+    stand_still,
+    standing_still,
+)
 
 pytestmark = pytest.mark.root
 UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
@@ -188,13 +198,8 @@ class Session:
 
 
 @pytest.fixture
-def daemons(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Daemon, Daemon]:
+def daemons(pair: Pair, kernel: KernelsDriver) -> tuple[Daemon, Daemon]:
     """Primary and backup, each attached to what stands for a device."""
-    program = tmp_path / "bin" / "nbd-client"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     return pair.begin(*OPTIONS)
 
 

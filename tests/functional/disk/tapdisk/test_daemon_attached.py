@@ -1,33 +1,35 @@
-"""``--attach``, ``--detach`` and ``--stop``. The kernel's nbd driver is not here: what it would be
+"""``--attach``, ``--detach`` and ``--stop``.
 
-told is what the commands are asked to do.
+The kernel's nbd driver is not here: what stands for it connects by NBD, as it would be told to.
 """
 
-import subprocess
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
+from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders
-from tests.functional.disk.writers import Nbd
+from tests.functional.disk.writers import Nbd, Writers
 
-from .daemons import SIZE, Daemon, Hosts, Pair
+from .daemons import SIZE, Daemon, Hosts, KernelsDriver, Pair
 
 pytestmark = pytest.mark.root
 
 
-def test_a_device_is_connected_while_the_daemon_lives(pair: Pair, nbd_client: Path) -> None:
+def test_a_device_is_connected_while_the_daemon_lives(pair: Pair, kernel: KernelsDriver) -> None:
     backup = pair.start("backup", "--attach", "/dev/nbd5")
     assert backup.told == "/dev/nbd5"
     assert backup.stop() == 0
-    assert nbd_client.read_text().splitlines() == [
-        f"-unix {backup.nbd} /dev/nbd5 -block-size 512",
+    assert kernel.asked == [
+        f"-unix {backup.files.relay} /dev/nbd5 -block-size 512",
         "-d /dev/nbd5",
     ]
 
 
 def test_detached_it_serves_until_it_is_stopped(
-    hosts: Hosts, pair: Pair, tmp_path: Path, nbd_client: Path
+    hosts: Hosts, pair: Pair, tmp_path: Path, kernel: KernelsDriver
 ) -> None:
     directory = tmp_path / "backup"
     options = ("--detach", "--attach", "/dev/nbd0", "--nbd", str(tmp_path / "disk.nbd"))
@@ -37,19 +39,96 @@ def test_detached_it_serves_until_it_is_stopped(
     assert Orders(daemon.files.orders, owns=False).status()["role"] == "backup"
     assert Nbd(tmp_path / "disk.nbd").size == SIZE
     assert "serves as backup" in daemon.files.log.read_text()
-    subprocess.run(daemon.command("--stop"), check=True)
-    assert len(nbd_client.read_text().splitlines()) == 2
+    daemon.stop_by_command()
+    assert len(kernel.asked) == 2
     with pytest.raises(OSError, match="No such file"):
         Nbd(tmp_path / "disk.nbd")
 
 
+@pytest.mark.parametrize("connects", [False, True])
 def test_without_its_device_nothing_is_left(
-    hosts: Hosts, pair: Pair, tmp_path: Path, nbd_client: Path
+    hosts: Hosts, pair: Pair, tmp_path: Path, kernel: KernelsDriver, *, connects: bool
 ) -> None:
-    program = tmp_path / "bin" / "nbd-client"
-    program.write_text("#!/bin/sh\necho no such device >&2\nexit 1\n")
+    (kernel.hangs_up if connects else kernel.fails)("no such device")
     daemon = Daemon(hosts, "backup", tmp_path / "backup", "--attach", "/dev/nbd0")
     assert daemon.process.returncode == 1
     assert any("DISK-155" in line and "no such device" in line for line in daemon.said)
     assert not daemon.nbd.exists()
+    assert not daemon.files.relay.exists()
     assert pair.start("backup").role == "backup"
+
+
+def relay(daemon: Daemon) -> int:
+    """A descriptor of the process between a device and the daemon."""
+    return os.pidfd_open(int(daemon.files.relay_pid.read_text()))
+
+
+def dies(daemon: Daemon) -> None:
+    """The process that serves does."""
+    died = os.pidfd_open(daemon.pid)
+    os.kill(daemon.pid, signal.SIGKILL)
+    assert readable(died, DEADLINE_S)
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_daemon_that_dies_under_its_guest_is_followed_by_another(
+    pair: Pair, kernel: KernelsDriver, *, detached: bool
+) -> None:
+    """The guest sees no error; its disk is unprotected from then on."""
+    backup = pair.start("backup")
+    options = ("--attach", "/dev/nbd5", *(("--detach",) if detached else ()))
+    primary = pair.start("primary", *options)
+    assert primary.role == "primary"
+    if detached:
+        primary.process.communicate(timeout=DEADLINE_S)  # nobody holds its output
+        assert primary.process.returncode == 0
+    between = relay(primary)
+    writers = Writers(kernel.device("nbd5"), blocks=256, threads=1)
+    writers.wait(100)
+    for _ in range(2):
+        dies(primary)
+        writers.wait(100)
+        primary.orders = Orders(primary.files.orders, owns=False)
+        assert primary.role == "unprotected"
+    writers.stop()
+    writers.check(primary.image)
+    assert backup.role == "unprotected"
+    primary.stop_by_command()
+    assert readable(between, DEADLINE_S)
+    assert not primary.nbd.exists()
+    if not detached:
+        assert primary.process.wait(DEADLINE_S) == 0
+
+
+def test_somebody_who_looks_at_the_image_is_waited_for(pair: Pair, kernel: KernelsDriver) -> None:
+    pair.start("backup")
+    primary = pair.start("primary", "--attach", "/dev/nbd5")
+    writers = Writers(kernel.device("nbd5"), blocks=256, threads=1)
+    with primary.image.open("rb"):
+        dies(primary)
+        assert "DISK-150" in primary.hear("not yet: ")
+    writers.wait(100)
+    writers.stop()
+    writers.check(primary.image)
+    primary.orders = Orders(primary.files.orders, owns=False)
+
+
+def test_the_guests_error_is_its_image_s(pair: Pair, kernel: KernelsDriver) -> None:
+    """Whoever is between device and daemon asks only once."""
+    backup = pair.start("backup", "--commit", "coordinated", "--attach", "/dev/nbd5")
+    client = Nbd(kernel.device("nbd5"))
+    with pytest.raises(PermissionError):
+        client.write(0, bytes(4096))
+    client.close()
+    assert backup.role == "backup"
+
+
+def test_a_backup_that_dies_is_not_followed(pair: Pair, kernel: KernelsDriver) -> None:
+    """Nothing says that its image is the guest's."""
+    backup = pair.start("backup", "--attach", "/dev/nbd5")
+    between = relay(backup)
+    dies(backup)
+    assert backup.process.wait(DEADLINE_S) == 1
+    backup.hear("DISK-154")
+    assert kernel.asked[-1] == "-d /dev/nbd5"
+    assert readable(between, DEADLINE_S)

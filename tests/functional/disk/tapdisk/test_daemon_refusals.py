@@ -10,6 +10,7 @@ import pytest
 
 from remus_ha.cmd import tapdisk
 from remus_ha.disk.tapdisk.classic import launch
+from remus_ha.disk.tapdisk.classic.attendance import Attendance
 from remus_ha.disk.tapdisk.classic.setup import Setup
 from remus_ha.disk.tapdisk.errors import DaemonFinishing
 from tests.functional.disk.machine import DEADLINE_S
@@ -142,12 +143,14 @@ def test_who_started_a_daemon_stays_until_it_has_ended(
     monkeypatch.setattr(launch, "END_S", 0.2)
     backup = pair.start("backup")
     process = subprocess.Popen(["sleep", "1"])  # for the daemon that ends late
+    attendance = Attendance(Setup.load(backup.files.setup), backup.files, None)
+    attendance._process = process
     ending = {signal.SIGTERM, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:
         signal.raise_signal(signal.SIGTERM)
         with standing_still(backup):
-            tapdisk._watch(Setup.load(backup.files.setup), backup.files, process)
+            attendance.stay({signal.SIGTERM}, lambda: tapdisk._end(backup.files))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert process.returncode == 0
