@@ -38,11 +38,27 @@ def test_the_primary_dies_at_a_place_of_an_epoch(stage: Stage, point: str, how: 
         if how == "host":
             p.wait_failed_over()
         else:
-            p.log_primary.wait(r"guardian .*: starting")
-            _decided(p)
+            _process_died(p)
         _intact(disks)
         if how == "host":
             stage.lab.cut(p.primary)
+
+
+@pytest.mark.parametrize("point", PRIMARY)
+def test_the_primarys_process_dies_while_qemu_mirrors(stage: Stage, point: str) -> None:
+    """What it has left in QEMU is taken off by the next one."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    accident = f"REMUS_HA_KILLPOINT={point}:20:process"
+    with Protection(stage, guest, "--disk-driver", "qemu", environment=accident) as p:
+        disks.start(KIB_S)
+        _process_died(p)
+        _intact(disks)
+
+
+def _process_died(p: Protection) -> None:
+    p.log_primary.wait(r"guardian .*: starting")
+    _decided(p)
 
 
 @pytest.mark.parametrize(("point", "how"), _points(BACKUP))
