@@ -4,7 +4,7 @@ import pytest
 
 from tests.lab.support.domains import tracks_dirty_pages
 from tests.lab.support.protection import Protection
-from tests.lab.support.stage import Stage
+from tests.lab.support.stage import HOSTS, Stage
 
 
 @pytest.mark.gate
@@ -20,6 +20,8 @@ def test_unprotect_and_protect_again(stage: Stage) -> None:
             guest.clients.wait_answers()
         stage.assert_clean()
         assert not tracks_dirty_pages(stage.host(guest.host), guest.name)
+    for name in HOSTS:  # one of them has no guest at all
+        assert not stage.host(name).shell.text("remus-ha cleanup")
 
 
 @pytest.mark.gate

@@ -73,8 +73,8 @@ class XenDriver:
         """All guests that are not dying."""
         return [
             Domain(info["domid"], self._name_of(info), str(_handle(info)), life)
-            for info in self._xc.domain_getinfo(1)
-            if (life := life_of(info, info["domid"])) is not Life.GONE
+            for info in self._xc.domain_getinfo()  # from 1 on it fails where dom0 is alone
+            if info["domid"] and (life := life_of(info, info["domid"])) is not Life.GONE
         ]
 
     def _name_of(self, info: dict[str, Any]) -> str:
