@@ -171,10 +171,13 @@ class Daemon:
     def kill(self) -> None:
         """The process that serves dies, as by a power cut of its host."""
         pid = self.pid
+        died = os.pidfd_open(pid)
         if self._attended:  # it would start another
             self.process.kill()
         os.kill(pid, signal.SIGKILL)
         self.process.wait(DEADLINE_S)
+        assert readable(died, DEADLINE_S)
+        os.close(died)
 
     def stop(self) -> int:
         """In order; the command's exit status."""
@@ -260,9 +263,11 @@ class KernelsDriver:
         return (self._directory / "asked").read_text().splitlines()
 
     def end(self) -> None:
-        for pid in self._directory.glob("*.pid"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid.read_text()), signal.SIGKILL)
+        pids = self._directory / "pids"
+        for pid in pids.read_text().split() if pids.exists() else ():
+            with contextlib.suppress(OSError):
+                if str(self._directory).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 @contextmanager

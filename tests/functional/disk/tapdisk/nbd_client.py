@@ -50,6 +50,8 @@ listener.bind(str(device))
 listener.listen()
 if child := os.fork():
     pid.write_text(str(child))
+    with open(directory / "pids", "a") as pids:
+        print(child, file=pids)
 else:
     for fd in range(3):
         os.close(fd)
