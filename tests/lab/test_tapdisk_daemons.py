@@ -124,7 +124,7 @@ def test_daemons_that_die_under_their_guest_are_followed_by_others(
     with Protection(stage, served) as p:
         disks.start(KIB_S)
         p.wait_checkpoints(3)
-        stage.host(p.primary).shell.run("pkill -KILL -f tapdisk/classic/daemon.py")
+        stage.host(p.primary).shell.run("pkill -KILL -f classic/daemon.p[y]")
         p.wait_alone()
     began = disks.stat().completed
     until(lambda: disks.stat().completed >= began + 20)
