@@ -13,7 +13,7 @@ from remus_ha.lab.host import Host
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 from tests.lab.support.protection import DETECT_MS, ENDS, KEEPER_GONE, Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
-from tests.lab.test_disks import DISKS, DRIVERS, judged, until, writing
+from tests.lab.test_disks import DISKS, DMSETUP, DRIVERS, judged, until, writing
 
 OVERWRITE = "--disk-overwrite"
 KIB_S = 256  # some writes in every epoch
@@ -186,7 +186,7 @@ def test_the_backups_disk_fails(stage: Stage) -> None:
     sectors = DISK_MIB << 11
     backup.run(
         f"truncate -s {DISK_MIB}M /srv/bad.img && losetup /dev/loop7 /srv/bad.img"
-        f" && echo 0 {sectors} linear /dev/loop7 0 | dmsetup create bad"
+        f" && echo 0 {sectors} linear /dev/loop7 0 | {DMSETUP} create bad"
     )
     image = f"/srv/guests/{guest.name}-xvda.img"
     try:
@@ -200,7 +200,7 @@ def test_the_backups_disk_fails(stage: Stage) -> None:
             assert p.log_backup.wait(ENDS).endswith(("broken", "destroyed"))  # who is seen first
         assert judged(disks).clean
     finally:
-        backup.run("dmsetup remove -f bad; losetup -d /dev/loop7; rm /srv/bad.img")
+        backup.run(f"{DMSETUP} remove -f bad; losetup -d /dev/loop7; rm /srv/bad.img")
 
 
 def _is_copying(told: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from tests.lab.support.protection import Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
-from tests.lab.test_disks import DISKS, judged, writing
+from tests.lab.test_disks import DISKS, DMSETUP, judged, writing
 
 DEVICE, DIRECTORY, BEHIND = "/dev/mapper/kept", "/srv/kept", "/srv/behind.img"
 LOOP = "/dev/loop7"
@@ -26,13 +26,13 @@ def _places(stage: Stage, host: str) -> Iterator[None]:
     table = f"0 {DISK_MIB << 11} linear {LOOP} 0"
     shell.run(
         f"mkdir {DIRECTORY} && truncate -s {DISK_MIB}M {BEHIND}"
-        f" && losetup {LOOP} {BEHIND} && echo {table} | dmsetup create kept"
+        f" && losetup {LOOP} {BEHIND} && echo {table} | {DMSETUP} create kept"
     )
     try:
         yield
     finally:
         stage.lab.boot(host)
-        undo = f"dmsetup remove -f kept; losetup -d {LOOP}; rm -rf {DIRECTORY} {BEHIND}"
+        undo = f"{DMSETUP} remove -f kept; losetup -d {LOOP}; rm -rf {DIRECTORY} {BEHIND}"
         shell.run(undo, check=False)
 
 
