@@ -6,13 +6,10 @@ from contextlib import contextmanager
 from tests.lab.support.protection import Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
 from tests.lab.test_disks import DISKS, DMSETUP, judged, writing
+from tests.lab.test_resync import image
 
 DEVICE, DIRECTORY, BEHIND = "/dev/mapper/kept", "/srv/kept", "/srv/behind.img"
 LOOP = "/dev/loop7"
-
-
-def _here(guest: Guest, vdev: str) -> str:
-    return f"/srv/guests/{guest.name}-{vdev}.img"
 
 
 def _there(guest: Guest) -> str:
@@ -40,7 +37,7 @@ def test_a_copy_starts_from_where_its_disks_are_mapped(stage: Stage) -> None:
     """And from there the guest is protected back."""
     guest = stage.guest(disks=DISKS, fresh=True)
     disks = writing(stage, guest)
-    maps = (f"{_here(guest, 'xvda')}={DEVICE}", f"/srv/guests={DIRECTORY}")
+    maps = (f"{image(guest, 'xvda')}={DEVICE}", f"/srv/guests={DIRECTORY}")
     options = [word for rule in maps for word in ("--disk-map", rule)]
     with _places(stage, guest.other):
         with Protection(stage, guest, "--disk-overwrite", *options) as p:
@@ -55,7 +52,7 @@ def test_a_copy_starts_from_where_its_disks_are_mapped(stage: Stage) -> None:
             assert verdict.clean, verdict
             assert verdict.checked > 0
         stage.ready()
-        back = (f"{DEVICE}={_here(guest, 'xvda')}", f"{DIRECTORY}=/srv/guests")
+        back = (f"{DEVICE}={image(guest, 'xvda')}", f"{DIRECTORY}=/srv/guests")
         options = [word for rule in back for word in ("--disk-map", rule)]
         with Protection(stage, guest, *options) as p:
             disks.start(256)

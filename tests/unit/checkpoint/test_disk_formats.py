@@ -18,4 +18,4 @@ def test_the_mirror_takes_both() -> None:
 def test_the_block_server_takes_raw_ones_and_the_refusal_says_what_else_there_is() -> None:
     (refused,) = unfit(TapdiskDisks, "web1", DISKS)
     assert "xvdb" in str(refused)
-    assert "--disk-driver" in refused.advice
+    assert "Leave '--disk-driver' away" in refused.advice

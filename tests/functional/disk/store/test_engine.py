@@ -281,6 +281,14 @@ def test_an_epoch_that_a_write_failed_in_is_never_prepared(
     assert store.finish() == n - 1
 
 
+def assert_only_epoch_2_is_lost(bed: Bed, store: EpochStore, octets: int = 512) -> None:
+    assert isinstance(store.loss, EpochUnkept)
+    with pytest.raises(StoreOrder):
+        store.commit(2)
+    assert store.finish() == 1
+    assert bed.octets()[:octets] == b"1" * octets
+
+
 def test_an_epoch_that_cannot_be_written_down_costs_no_earlier_one(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,11 +305,7 @@ def test_an_epoch_that_cannot_be_written_down_costs_no_earlier_one(
     monkeypatch.setattr(EpochLog, "sync", fail)
     store.close(2)
     assert lost.wait(10)
-    assert isinstance(store.loss, EpochUnkept)
-    with pytest.raises(StoreOrder):
-        store.commit(2)
-    assert store.finish() == 1
-    assert bed.octets()[:512] == b"1" * 512
+    assert_only_epoch_2_is_lost(bed, store)
 
 
 def test_an_epoch_that_is_dropped_while_it_is_written_down(
@@ -341,11 +345,7 @@ def test_an_epoch_whose_places_find_no_room_costs_no_earlier_one(bed: Bed) -> No
     with file_size_limited(4096):
         store.close(2)
         assert lost.wait(10)
-    assert isinstance(store.loss, EpochUnkept)
-    with pytest.raises(StoreOrder):
-        store.commit(2)
-    assert store.finish() == 1
-    assert bed.octets()[:4096] == b"1" * 4096
+    assert_only_epoch_2_is_lost(bed, store, octets=4096)
 
 
 def test_an_epoch_is_not_dropped_from_under_who_writes_its_places(
