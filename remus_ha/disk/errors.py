@@ -219,6 +219,12 @@ class FinishOutstanding(DiskError):
     )
 
 
+class JournalUnusable(DiskError):
+    code = "DISK-177"
+    cause = "the journal of {disk} in {path} cannot be used: {detail}"
+    remedy = "Make it a directory that root can write to, with room; the image was not touched."
+
+
 class StoreState(DiskError):
     code = "DISK-013"
     cause = "the state of the store in {path} cannot be read: {detail}"

@@ -38,6 +38,7 @@ class Store(abc.ABC):
         self.client: StoreClient | None = None
         self.closed = -1
         self.finished = False
+        self.broken = False  # it will commit nothing any more
         self.pulse = Pulse()
         self.recovery: subprocess.Popen[bytes] | None = None
         self.recoveries = 0

@@ -198,7 +198,10 @@ class Stores:
 
     def prepared(self, n: int) -> bool:
         """Whether every disk's commit of ``n`` can no longer fail."""
-        return all(store.client and store.client.prepared >= n for store in self._stores)
+        return all(
+            store.client and not store.broken and store.client.prepared >= n
+            for store in self._stores
+        )
 
     def commit(self, n: int) -> None:
         """``n`` is real on every disk; ``told.committed`` when that is so. Idempotent."""
@@ -295,6 +298,7 @@ class Stores:
 
     def _broken(self, store: Store, error: RemusError) -> None:
         """It carries out no order any more. What it had committed may still be taken up."""
+        store.broken = True
         if not store.can_be_taken_up:
             self._told.failed(error)
         elif not self._finishing:

@@ -2,9 +2,9 @@
 
 Guarantees, for every order of calls and a death of the process anywhere:
 
-* The image holds epochs 0 to ``applied`` and parts of ``applied + 1``, if that is committed, and
-  nothing of any other: what is not committed never touches it. (Until epoch 0 is closed, writes
-  of the first synchronisation go straight into the image, which is nobody's copy yet.)
+* The image holds epochs 0 to ``applied`` on its disk, and whole or in part committed ones after
+  those, and nothing of any other: what is not committed never touches it. (Until epoch 0 is closed,
+  writes of the first synchronisation go straight into the image, which is nobody's copy yet.)
 * ``prepared(n)`` is called once all writes of epoch n lie in the journal, and with
   ``Ack.DURABLE`` on its disk; from then on ``commit(n)`` needs no more space anywhere.
 * After ``sever`` (the primary's connection is lost, or cut) no write is taken and no epoch is
@@ -13,8 +13,11 @@ Guarantees, for every order of calls and a death of the process anywhere:
 * A write waits for room while there is something that makes room. An open epoch that fills the
   journal alone is given ``PATIENCE_S`` to end, an image ``IMAGE_S`` to take something of an earlier
   one; then the store severs itself and calls ``lost``.
+* An epoch's log is kept until a sync has vouched for the image. A disk that takes writes and loses
+  them tells so once, at a sync; that poisons the store while there is a primary still, and whoever
+  takes the store up writes again what no sync has vouched for.
 
-Writes may come from several threads. One thread of its own applies.
+Writes may come from several threads. One thread of its own applies and syncs.
 """
 
 import enum
@@ -43,6 +46,9 @@ LIMIT = 1 << 30  # octets of the journal; a write waits beyond
 # write that waits, and never comes.
 PATIENCE_S = 3.0
 IMAGE_S = 10.0  # nothing is seen of a sync, over which a disk that lives may take long
+# Ack.RECEIVED: the image is synced when either is reached. Ack.DURABLE: after every epoch.
+SYNC_S = 2.0
+SYNC_LOGS_OCTETS = 64 << 20
 # What ends the first copy must not outlast the detection time, so most of it is synced before.
 SYNC_OCTETS = 16 << 20
 _FOR_EVER_S = threading.TIMEOUT_MAX
@@ -84,23 +90,32 @@ class EpochStore:
         self.loss: Loss | None = None
         self._lock = threading.Condition()
         self._logs: dict[int, EpochLog] = {}
+        self._taken_logs: dict[int, EpochLog] = {}  # the image has them, no sync has vouched for it
         self._held = 0  # octets of all logs
         self._direct = 0  # writes of the synchronisation on their way into the image
         self._direct_octets = 0
         self._direct_failed = False
         self._unsynced = 0  # octets of the synchronisation
+        self._syncing = (
+            threading.Lock()
+        )  # an error is told to one caller: the next finds the poison
+        self._sync_at = 0.0
+        self._waiting = 0  # writes that wait for room
         self._written = 0  # writes that are done with, well or not
         self._pins = 0
         self._poison: StorePoisoned | None = None
         self._severed = False
         self._ending = False
         self._applying = False
-        self._pieces = 0  # that the image has taken of applied epochs
+        self._pieces = 0  # that the image has taken of committed epochs
         directory.mkdir(parents=True, exist_ok=True)
         if anew:
             for left in directory.glob("epoch-*"):
                 left.unlink()
         self._state = StateFile(directory / "state", durable=self._durable, anew=anew)
+        self._taken = (
+            self._state.now.applied
+        )  # the epoch up to which the image has all, synced or not
         self._closed = self._state.now.prepared
         self._open = self._closed + 1
         if not anew:
@@ -135,7 +150,7 @@ class EpochStore:
         """Take a write into the open epoch; waits while the journal is full.
 
         Raises StoreSevered, StoreOutgrown, ImageStill, StorePoisoned, OSError (it is not in the
-        epoch then, which severs).
+        epoch then, which severs: EpochUnkept from then on).
         """
         self._put(offset, len(data), data)
 
@@ -144,7 +159,7 @@ class EpochStore:
         self._put(offset, length, None)
 
     def _put(self, offset: int, length: int, data: bytes | memoryview | None) -> None:
-        log, place = self._place(offset, length, zeroes=data is None)
+        n, log, place = self._place(offset, length, zeroes=data is None)
         try:
             if log is not None:
                 if data is not None:
@@ -153,33 +168,30 @@ class EpochStore:
                 self._image.zero(offset, length)
             else:
                 self._image.write(offset, data)
-            if log is None and self._sync_is_due(length):
-                self._image.sync()
-        except OSError:
-            self._fail(log)
+            if log is None and self._has_much_to_sync(length):
+                self._sync()
+        except OSError as e:
+            self._fail(n, log, e)
             raise
         finally:
             self._placed(log)
 
-    def _sync_is_due(self, length: int) -> bool:
-        """Of a synchronisation that has to be durable; whoever is told so does it."""
+    def _has_much_to_sync(self, length: int) -> bool:
+        """With so many octets more of the synchronisation."""
         with self._lock:
             self._unsynced += length
-            due = self._durable and self._unsynced >= SYNC_OCTETS
-            if due:
-                self._unsynced = 0
-            return due
+            return self._unsynced >= SYNC_OCTETS
 
-    def _fail(self, log: EpochLog | None) -> None:
-        """A write of that epoch is lost. Told before it counts as arrived: it may be the last."""
+    def _fail(self, n: int, log: EpochLog | None, error: OSError) -> None:
+        """A write of epoch ``n`` is lost. Told before it counts as arrived: it may be the last."""
         with self._lock:
             if log is None:
                 self._direct_failed = True
             else:
                 log.holed = True
-            self.sever()
+            self._lose(EpochUnkept(disk=self._disk, n=n, detail=error))
 
-    def _place(self, offset: int, length: int, *, zeroes: bool) -> tuple[EpochLog | None, int]:
+    def _place(self, offset: int, length: int, *, zeroes: bool) -> tuple[int, EpochLog | None, int]:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise ValueError(f"{length} octets at {offset} of a disk of {self.size}")
         with self._lock:
@@ -188,18 +200,19 @@ class EpochStore:
             if self._open == 0:
                 self._direct += 1
                 self._direct_octets += length
-                return None, 0
+                return 0, None, 0
             log = self._logs.get(self._open)
             if log is None:
-                log = self._logs[self._open] = self._create(self._path(self._open))
+                log = self._logs[self._open] = self._create(self._open)
             before = log.size
             place = log.place(offset, length, zeroes=zeroes)
             log.inflight += 1
             self._held += log.size - before
-            return log, place
+            return self._open, log, place
 
     def _await_room(self) -> None:
         awaited, deadline = None, 0.0
+        self._waiting += 1
         while self._held > self._limit and not self._severed and not self._poison:
             loss, patience_s, progress = self._what_makes_room()
             if (loss, progress) != awaited:
@@ -209,28 +222,36 @@ class EpochStore:
                 self._lock.wait(min(left, _FOR_EVER_S))
             else:
                 self._lose(loss(disk=self._disk, limit=self._limit, seconds=patience_s))
+        self._waiting -= 1
 
     def _what_makes_room(self) -> tuple[type[StoreOutgrown | ImageStill], float, int]:
         """The error if it does not, how long it may take to get on, and how far it is."""
         if self.open_octets >= self._held:
             return StoreOutgrown, PATIENCE_S, self._open
         # Who waits is woken by the commit, and not once more when the applying begins.
-        if self._applying or self._appliable():
-            return ImageStill, IMAGE_S, self._pieces
+        if self._image_makes_room():
+            return ImageStill, IMAGE_S, self._image_progress()
         return ImageStill, _FOR_EVER_S, -1  # an earlier epoch is to be committed, or dropped
+
+    def _image_makes_room(self) -> bool:
+        return self._applying or self._appliable() or bool(self._taken_logs)
+
+    def _image_progress(self) -> int:
+        """Grows with every piece that the image takes, and with every sync."""
+        return self._pieces + self._state.now.applied
 
     def _lose(self, loss: Loss) -> None:
         """Under the lock: who is told of a refused ``close`` has heard why."""
-        self.loss = loss
+        self.loss = self.loss or loss
         self.sever()
         self.lost()
 
-    def _create(self, path: Path) -> EpochLog:
+    def _create(self, n: int) -> EpochLog:
         try:
-            return EpochLog.create(path)
-        except OSError:
+            return EpochLog.create(self._path(n))
+        except OSError as e:
             # Under the lock, so before anybody can close this epoch without its first write.
-            self.sever()
+            self._lose(EpochUnkept(disk=self._disk, n=n, detail=e))
             raise
 
     def _path(self, n: int) -> Path:
@@ -360,6 +381,8 @@ class EpochStore:
             log = self._logs.get(n)
         try:
             held = self._harden(n, log)
+        except StorePoisoned:
+            return None
         except OSError as e:
             self._cannot_prepare(n, e)
             return n
@@ -396,7 +419,7 @@ class EpochStore:
     def _harden(self, n: int, log: EpochLog | None) -> bool:
         """False where the epoch has been dropped meanwhile."""
         if n == 0:
-            self._keep()
+            self._sync()
         if log is not None:
             if not self._seal(n, log):
                 return False
@@ -468,21 +491,19 @@ class EpochStore:
     def finish(self) -> int:
         """Drop what is not committed, apply the rest, sync; the epoch that the image holds now.
 
-        Raises StorePoisoned.
+        Raises StorePoisoned; what is prepared is left for whoever takes the store up then.
         """
+        with self._lock:
+            if self._poison:
+                raise self._poison
         self.drop()
         with self._lock:
             self._lock.wait_for(
-                lambda: (
-                    self._poison is not None or self._state.now.applied == self._state.now.committed
-                )
+                lambda: self._poison is not None or self._taken == self._state.now.committed
             )
             if self._poison:
                 raise self._poison
-        try:
-            self._image.sync()
-        except OSError as e:
-            raise self._poisoned(e) from e
+        self._sync()
         return self._state.now.applied
 
     def end(self) -> None:
@@ -495,18 +516,18 @@ class EpochStore:
         self._image.close()
         with self._lock:
             self._lock.wait_for(lambda: not any(log.inflight for log in self._logs.values()))
-            for log in self._logs.values():
+            for log in (*self._logs.values(), *self._taken_logs.values()):
                 log.close()
         self._state.close()
 
     # --- applying
 
     def _apply_all(self) -> None:
-        while (n := self._next_to_apply()) is not None:
-            log = self._logs.get(n)
+        while (work := self._next_work()) is not None:
             try:
-                self._apply(log)
-                self._state_applied(n)
+                work()
+            except StorePoisoned:
+                return
             except OSError as e:
                 self._poisoned(e)
                 return
@@ -515,43 +536,74 @@ class EpochStore:
                     self._applying = False
                     self._lock.notify_all()
 
-    def _next_to_apply(self) -> int | None:
+    def _next_work(self) -> Callable[[], None] | None:
         with self._lock:
-            self._lock.wait_for(lambda: self._gone() or self._appliable())
-            if self._gone():
-                return None
-            self._applying = True
-            return self._state.now.applied + 1
+            while not self._gone():
+                if self._sync_is_due():
+                    return self._sync
+                if self._appliable():
+                    self._applying = True
+                    return self._apply_next
+                until = self._sync_at - time.monotonic() if self._taken_logs else _FOR_EVER_S
+                self._lock.wait(max(0.0, until))
+        return None
 
     def _appliable(self) -> bool:
-        now = self._state.now
-        return now.applied < now.committed and not self._pins
+        return self._taken < self._state.now.committed and not self._pins
 
-    def _apply(self, log: EpochLog | None) -> None:
-        if log is None:
-            return
+    def _sync_is_due(self) -> bool:
+        if not self._taken_logs:
+            return False
+        octets = sum(log.size for log in self._taken_logs.values())
+        much = self._durable or octets >= min(SYNC_LOGS_OCTETS, self._limit)
+        return much or time.monotonic() >= self._sync_at
+
+    def _apply_next(self) -> None:
+        n = self._taken + 1
+        log = self._logs.get(n)
+        if log is not None:
+            self._apply(log)
+        with self._lock:
+            self._taken = n
+            if log is not None:
+                if not self._taken_logs:
+                    self._sync_at = time.monotonic() + SYNC_S
+                self._taken_logs[n] = self._logs.pop(n)
+            elif not self._taken_logs:
+                self._state.change(applied=n)
+
+    def _apply(self, log: EpochLog) -> None:
         for entry in winners(log.entries):
             if entry.source == ZEROES:
                 self._image.zero(entry.offset, entry.length)
             else:
                 self._image.copy_from(log.fileno(), entry.source, entry.offset, entry.length)
             self._pieces += 1
-        self._keep()
+        log.check()
+        self._image.hand_over()
 
-    def _keep(self) -> None:
-        """What is in the image outlives what an acknowledged epoch has to outlive."""
-        if self._durable:
-            self._image.sync()
-        else:
-            self._image.hand_over()
+    def _sync(self) -> None:
+        """What the image has taken is on its disk when this returns. Raises StorePoisoned."""
+        with self._syncing:
+            with self._lock:
+                if self._poison:
+                    raise self._poison
+                taken, unsynced, self._unsynced = self._taken, self._unsynced, 0
+            try:
+                if unsynced or self._taken_logs:
+                    self._image.sync()
+                self._state_applied(taken)
+            except OSError as e:
+                raise self._poisoned(e) from e
 
     def _state_applied(self, n: int) -> None:
         with self._lock:
-            self._state.change(applied=n)
-            log = self._logs.pop(n, None)
-            if log is not None:
-                self._held -= log.size
-        if log is not None:
+            if n > self._state.now.applied:
+                self._state.change(applied=n)
+            logs = [self._taken_logs.pop(taken) for taken in list(self._taken_logs) if taken <= n]
+            self._held -= sum(log.size for log in logs)
+            self._lock.notify_all()
+        for log in logs:
             log.remove()  # of a large file that takes a while, and no write waits for it
 
     # --- trouble
@@ -575,9 +627,15 @@ class EpochStore:
         return poison
 
     def status(self) -> dict[str, object]:
-        """For people and for the receiver: octets, epochs, writes under way and done with."""
+        """For people and for the receiver: octets, epochs, and what shows whether it moves:
+
+        ``writing``: writes under way, with those that wait for the image; ``written`` grows with
+        every write that is done with, and with whatever makes room.
+        """
         with self._lock:
             now: Progress = self._state.now
+            stuck = self._waiting if self._waiting and self._image_makes_room() else 0
+            writing = self._direct + sum(log.inflight for log in self._logs.values())
             return {
                 "disk": self._disk,
                 "path": str(self._image.path),
@@ -589,8 +647,8 @@ class EpochStore:
                 "committed": now.committed,
                 "applied": now.applied,
                 "journal_octets": self._held,
-                "writing": self._direct + sum(log.inflight for log in self._logs.values()),
-                "written": self._written,
+                "writing": writing + stuck,
+                "written": self._written + self._image_progress(),
                 "severed": self._severed,
                 "poisoned": str(self._poison) if self._poison else "",
             }

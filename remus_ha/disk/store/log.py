@@ -19,6 +19,7 @@ without any code here, and what was written outlives the process. What each writ
 process's own memory counts as ``PLACE_OCTETS`` of the journal.
 """
 
+import ctypes
 import errno
 import os
 import struct
@@ -34,6 +35,9 @@ _ENTRY = struct.Struct("<QQq")
 _END = struct.Struct("<8sQQ")
 _CRC = struct.Struct("<II")
 _END_OCTETS = _END.size + _CRC.size
+_WAIT_BEFORE = 1  # SYNC_FILE_RANGE_WAIT_BEFORE
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 
 class EpochLog:
@@ -100,6 +104,16 @@ class EpochLog:
         end = _END.pack(_MAGIC, len(self.entries), self._data)
         crc = zlib.crc32(end, zlib.crc32(index))
         _put_all(self._fd, index + end + _CRC.pack(crc, 0), self._data)
+
+    def check(self) -> None:
+        """Whether what was read back is what was put. Raises OSError.
+
+        The kernel may have lost it on the way to the journal's disk, and says so when it is asked;
+        nothing is written for that.
+        """
+        if _libc.sync_file_range(self._fd, 0, 0, _WAIT_BEFORE):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
 
     def sync(self) -> None:
         """What was put is on the disk, and the file's name as well. Raises OSError."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbdkit
 
 from remus_ha.disk import digests
+from remus_ha.disk.errors import JournalUnusable
 from remus_ha.disk.plugin import outlive_parent
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.images import StoreImage, take
@@ -66,13 +67,18 @@ def after_fork() -> None:
     """Threads do not outlive a fork: they begin here."""
     outlive_parent()  # a new receiver finds the store of a dead one
     setup = _this.setup
-    _this.store = EpochStore(
-        disk=setup.disk,
-        image=_this.image,
-        directory=Path(setup.directory),
-        ack=Ack(setup.ack),
-        limit=setup.limit,
-    )
+    try:
+        _this.store = EpochStore(
+            disk=setup.disk,
+            image=_this.image,
+            directory=Path(setup.directory),
+            ack=Ack(setup.ack),
+            limit=setup.limit,
+        )
+    except OSError as e:
+        unusable = JournalUnusable(disk=setup.disk, path=setup.directory, detail=e)
+        say_refusal(setup, unusable)
+        raise unusable from e
     _this.server = StoreServer(_this.store, Path(setup.socket), _end)
     say_ready(setup)
 

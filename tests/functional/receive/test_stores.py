@@ -158,6 +158,15 @@ def test_what_a_store_said_after_its_poison_ends_no_receiver(bed: Bed, uri: str)
     assert bed.heard == [told if uri else f"severed {told}"]
 
 
+@pytest.mark.parametrize("poisoned", [False, True])
+def test_a_poisoned_store_is_prepared_for_nothing(bed: Bed, poisoned: bool) -> None:
+    """It refuses every commit: the other disks and the memory must not begin one."""
+    prepared = {"said": "prepared", "n": 1}
+    stores = bed.begin(*([POISON, prepared] if poisoned else [prepared]))
+    bed.hear("prepared")
+    assert stores.prepared(1) is not poisoned
+
+
 def test_a_store_that_nobody_can_order_any_more_is_ended(bed: Bed) -> None:
     """It lives, and has the image, which whoever takes up its journal needs."""
     bed.begin(PARTS)

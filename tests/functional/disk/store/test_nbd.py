@@ -175,6 +175,23 @@ def test_an_epoch_that_outgrows_the_journal_is_told_at_once(tmp_path: Path) -> N
         store.end()
 
 
+def test_a_journal_that_takes_no_write_is_told(store: Store, client: Client) -> None:
+    assert "wrote" in client.write(0, 4096, 1)
+    store.end_epoch(0)
+    Path(store.setup.directory).rename(store.directory / "away")
+    assert "failed" in client.write(0, 512, 2)
+    error = store.said("severed")["error"]
+    assert error["code"] == "DISK-174"
+    assert "epoch 1 of xvda cannot be written down" in error["cause"]
+    assert "No such file or directory" in error["cause"]
+
+
+def test_a_journal_that_cannot_be_begun_refuses_the_start(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("in the way")
+    with pytest.raises(StoreRefused, match=r"DISK-177.*File exists"):
+        Store(tmp_path)
+
+
 def test_after_a_cut_writes_fail(store: Store, client: Client) -> None:
     assert "wrote" in client.write(0, 4096, 1)
     store.end_epoch(0)
