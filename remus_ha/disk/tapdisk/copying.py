@@ -14,6 +14,7 @@ from remus_ha.disk.tapdisk.theirs import Theirs
 
 CHUNK = 1 << 20
 _TELL_S = 0.5  # between two words of progress
+_CREDIT_S = 1.0  # of time in which less is put than the rate allows, not more is made up for
 _ZEROES = bytes(CHUNK)
 
 Progress = Callable[[int, int], None]
@@ -36,7 +37,7 @@ class Copying:
         told: Progress,
         lost: Callable[[str], None],
     ) -> None:
-        """``rate``: octets/s that are put, 0: no bound.
+        """``rate``: octets/s that are put, however long comparing takes; 0: no bound.
 
         ``told``, now and then: octets done with, and how many of them were put.
         """
@@ -71,9 +72,9 @@ class Copying:
 
     def _copy_all(self) -> bool:
         """Whether it got to the end. Raises OSError, nbd.Error."""
-        began, told_at, size = time.monotonic(), 0.0, self._image.size
+        due, told_at, size = time.monotonic(), 0.0, self._image.size
         while self.done < size:
-            length = min(CHUNK, size - self.done)
+            length, before = min(CHUNK, size - self.done), self.sent
             if self._compares:
                 self._theirs.of(self.done // digests.BLOCK)  # before anybody has to wait for it
             if not self._backlog.copy(self.done, length, self._read):
@@ -82,8 +83,11 @@ class Copying:
             if time.monotonic() > told_at + _TELL_S:
                 told_at = time.monotonic()
                 self._told(self.done, self.sent)
-            if self._rate and self._ended.wait(began + self.sent / self._rate - time.monotonic()):
-                return False
+            if self._rate:
+                now = time.monotonic()
+                due = max(due, now - _CREDIT_S) + (self.sent - before) / self._rate
+                if self._ended.wait(due - now):
+                    return False
         return True
 
     def _read(self, offset: int, length: int) -> list[Piece]:

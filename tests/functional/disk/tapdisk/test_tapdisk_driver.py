@@ -28,14 +28,14 @@ LIMIT = 8 << 20
 class Session:
     """A driver, and what the epoch loop and the backup do with it."""
 
-    def __init__(self, guest: Guest, backup: Backup, *, path: str = "") -> None:
+    def __init__(self, guest: Guest, backup: Backup, *, path: str = "", rate: int = 0) -> None:
         self.guest, self.backup = guest, backup
         self.ended: list[int] = []  # epochs that the backup was told to close
         self.said: list[str] = []
         self.driver = TapdiskDisks(
             domid=7,
             disks=[Mirrored("xvda", "xvda-raw", SIZE, backup.port, path or str(guest.image))],
-            stores=Stores("127.0.0.1", backup.tls, 0),
+            stores=Stores("127.0.0.1", backup.tls, rate),
             quiesce=guest.quiesce,
             close_there=self.ended.append,
             log=self.said.append,
@@ -225,6 +225,33 @@ def test_of_an_image_that_is_there_only_what_differs_is_sent(guest: Guest, tmp_p
         session.epoch(0)
         session.finish()
         assert backup.image.read_bytes() == guest.image.read_bytes()
+        session.free()
+        session.driver.close()
+    finally:
+        backup.end()
+
+
+def test_the_time_that_comparing_takes_is_no_credit_for_what_is_sent(
+    guest: Guest, tmp_path: Path
+) -> None:
+    """A disk that is mostly alike: what differs at its end does not go as fast as it can."""
+    blocks = SIZE // digests.BLOCK
+    a_second = 4  # blocks
+    last = range(blocks - 16 * 16, blocks, 16)  # one in each of the last pieces that are copied
+    backup = Backup(tmp_path, image=guest.image.read_bytes())
+    try:
+        differing(guest, backup, {0, 1, 2, 3, *last})
+        session = Session(guest, backup, rate=a_second * digests.BLOCK)
+        session.driver.begin()
+        session.until(lambda: any(told.sent for told in session.driver.progress()))
+        # It waits for a second now. Then the digests of what is alike take long.
+        backup.stop()
+        session.pump_for(1 + len(last) / a_second)
+        backup.signal(signal.SIGCONT)
+        began = time.monotonic()
+        assert reach(session.driver, Stage.MIRRORED) is None
+        assert time.monotonic() - began > (len(last) - 1) / a_second - 1
+        assert session.driver.progress()[0].sent == (4 + len(last)) * digests.BLOCK
         session.free()
         session.driver.close()
     finally:
