@@ -27,8 +27,18 @@ _IGNORED = frozenset(
     type.pvh video_memkb vmtrace_buf_kb vnuma_nodes vpmu avail_vcpus
     """.split()
 )
-_EMPTY: tuple[Any, ...] = ([], {}, None, "", 0)
+_EMPTY: tuple[Any, ...] = ([], {}, None, "", 0, "<default>", "unknown")
 _VIF = {"mac": "mac", "bridge": "bridge", "script": "script", "ifname": "vifname", "mtu": "mtu"}
+# xl-disk-configuration(5).
+_DISK_FLAGS: dict[str, dict[Any, str]] = {
+    "is_cdrom": {1: "devtype=cdrom"},
+    "direct_io_safe": {True: "direct-io-safe"},
+    "discard_enable": {"True": "discard", "False": "no-discard"},
+    "trusted": {"True": "trusted", "False": "untrusted"},
+}
+# ``removable`` is nothing that xl could be told: it sets it for a cdrom, libvirt for every disk.
+_DISK = ("backend", "format", "vdev", "readwrite", "script", "pdev_path", "removable")
+_DISK_DEFAULTS = {"colo_enable": "False", "colo_restore_enable": "False", "specification": "xen"}
 
 
 class NotRebootable(RemusError):
@@ -76,9 +86,7 @@ def _vcpus(build: dict[str, Any]) -> int:
 def _device(
     name: str, fields: dict[str, Any], known: dict[str, str], ignored: tuple[str, ...]
 ) -> str:
-    for key, value in fields.items():
-        if key not in known and key not in ignored and value not in _EMPTY:
-            raise NotRebootable(name=name, what=f"a vif with {key}")
+    _refuse_unknown_of(name, "vif", fields, {*known, *ignored})
     words = [f"{known[k]}={v}" for k, v in fields.items() if k in known and k not in ignored]
     return ",".join(words)
 
@@ -86,6 +94,8 @@ def _device(
 def _disk(name: str, disk: dict[str, Any]) -> str:
     if disk.get("backend", "phy") not in ("phy", "qdisk", "unknown"):
         raise NotRebootable(name=name, what=f"a disk with backend {disk['backend']}")
+    told = {key: value for key, value in disk.items() if value != _DISK_DEFAULTS.get(key)}
+    _refuse_unknown_of(name, "disk", told, {*_DISK, *_DISK_FLAGS})
     words = [
         f"format={disk.get('format', 'raw')}",
         f"vdev={disk['vdev']}",
@@ -95,7 +105,15 @@ def _disk(name: str, disk: dict[str, Any]) -> str:
         words.append("backendtype=qdisk")
     if disk.get("script"):
         words.append(f"script={disk['script']}")
-    return ",".join([*words, f"target={disk.get('pdev_path', '')}"])
+    words += [flags[disk[key]] for key, flags in _DISK_FLAGS.items() if disk.get(key) in flags]
+    # It takes all that follows. A drive without a medium has none.
+    return ",".join([*words, f"target={disk['pdev_path']}"] if disk.get("pdev_path") else words)
+
+
+def _refuse_unknown_of(name: str, kind: str, fields: dict[str, Any], known: set[str]) -> None:
+    for key, value in fields.items():
+        if key not in known and value not in _EMPTY:
+            raise NotRebootable(name=name, what=f"a {kind} with {key}")
 
 
 def _refuse_unknown(name: str, config: dict[str, Any], build: dict[str, Any]) -> None:

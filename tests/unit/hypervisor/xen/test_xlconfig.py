@@ -54,6 +54,57 @@ def test_disks() -> None:
     ]
 
 
+def disk_of(**told: Any) -> str:
+    """What is made of a disk of which libxl tells that beside its name and its image."""
+    config = pvh()["config"]
+    config["disks"] = [DISKS[0] | told]
+    [made] = settings(config)["disk"]
+    return str(made)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("is_cdrom", 1, "devtype=cdrom"),
+        ("direct_io_safe", True, "direct-io-safe"),
+        ("discard_enable", "True", "discard"),
+        ("discard_enable", "False", "no-discard"),
+        ("trusted", "False", "untrusted"),
+    ],
+)
+def test_how_a_disk_is_served_is_told_before_its_target(key: str, value: Any, word: str) -> None:
+    assert disk_of(**{key: value}).endswith(f",access=rw,{word},target=/var/lib/xen/web1.img")
+
+
+def test_an_empty_drive_stays_one() -> None:
+    """Without a target: xl takes that of a cdrom alone."""
+    config = pvh()["config"]
+    config["disks"] = [DISKS[2]]
+    assert settings(config)["disk"] == [
+        "format=raw,vdev=hdc,access=ro,backendtype=qdisk,devtype=cdrom"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("backend_domid", 3),
+        ("backend_domname", "storage"),
+        ("colo_enable", "True"),
+        ("specification", "virtio"),
+        ("hidden_disk", "/var/lib/xen/hidden.img"),
+    ],
+)
+def test_what_of_a_disk_would_be_lost_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(NotRebootable, match=f"a disk with {key}"):
+        disk_of(**{key: value})
+
+
+def test_what_a_disk_has_by_default_is_not_lost() -> None:
+    told = {"colo_enable": "False", "specification": "xen", "transport": "unknown"}
+    assert disk_of(**told, backend_domid=0, script="", trusted="<default>") == disk_of()
+
+
 @pytest.mark.parametrize("kind", ["pv", "hvm"])
 def test_other_kinds_are_refused(kind: str) -> None:
     with pytest.raises(NotRebootable, match=kind):
