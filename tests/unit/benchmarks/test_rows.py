@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import rows
-from benchmarks.rows import Row, at_most, native, ratio_at_least, ratio_at_most, row
+from benchmarks.rows import Row, at_most, native, ratio_at_least, ratio_at_most, row, while_writing
 
 
 def test_medians_stand_side_by_side_and_the_samples_are_listed() -> None:
@@ -49,6 +49,19 @@ def test_a_ratio_without_a_peer_meets_no_goal() -> None:
 def test_a_goal_says_what_it_bounds() -> None:
     assert row("n", "s", [1.0], [1.0], ratio_at_most(0.25)).goal == "ours / peer <= 0.25"
     assert row("n", "s", [1.0], [1.0], at_most(3.5, "s", "why")).goal == "ours <= 3.5 s (why)"
+
+
+@pytest.mark.parametrize(
+    ("ours", "rates", "met"),
+    [(50, [97, 95], True), (50, [99, 94], False), (51, [99], False), (1, [], False)],
+)
+def test_a_goal_counts_only_while_so_much_is_written(
+    ours: float, rates: list[float], met: bool
+) -> None:
+    made = while_writing(row("wait", "ms", [ours], [], at_most(50, "ms")), rates, 95)
+    assert made.met is met
+    assert str(made.goal).startswith("ours <= 50 ms at 95 MB/s of writes or more, ")
+    assert str(made.goal).endswith(f"{min(rates, default=0)} reached")
 
 
 def test_rows_of_the_native_programs_keep_their_figures_and_verdict() -> None:
