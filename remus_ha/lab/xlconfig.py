@@ -32,6 +32,7 @@ class DiskSpec:
     backend: str = "qdisk"
     file_system: str = ""
     device: str = ""
+    readonly: bool = False
 
     def file(self, guest: str) -> str:
         """Its image on every host."""
@@ -125,7 +126,8 @@ def _command_line(spec: GuestSpec, plan: GuestPlan) -> str:
 
 def _disk(guest: str, disk: DiskSpec) -> str:
     # target takes all that follows (xl-disk-configuration(5))
-    words = (f"format={disk.format}", f"vdev={disk.vdev}", "access=rw")
+    access = "ro" if disk.readonly else "rw"
+    words = (f"format={disk.format}", f"vdev={disk.vdev}", f"access={access}")
     target = disk.device or disk.file(guest)
     return ",".join([*words, f"backendtype={disk.backend}", f"target={target}"])
 

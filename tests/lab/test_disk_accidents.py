@@ -1,5 +1,6 @@
 """What befalls a guest's replicated disks: the guest sees no error, and never waits for long."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,12 +11,14 @@ from _pytest.mark import ParameterSet
 from remus_ha.killpoint import BACKUP, PRIMARY
 from remus_ha.lab.disks import DiskControl
 from remus_ha.lab.host import Host
-from remus_ha.lab.xlconfig import GuestSpec, plain_disks
+from remus_ha.lab.xlconfig import IMAGES, GuestSpec, plain_disks
 from tests.lab.support.protection import DETECT_MS, ENDS, KEEPER_GONE, Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
-from tests.lab.test_disks import DISKS, DMSETUP, DRIVERS, judged, until, writing
+from tests.lab.test_disks import DISKS, DMSETUP, DRIVERS, judged, settle, until, writing
+from tests.lab.test_resync import VDEVS, image
 
 OVERWRITE = "--disk-overwrite"
+PLACE = "/srv/hanging"
 KIB_S = 256  # some writes in every epoch
 GATE = (("s2", "process"), ("c", "host"))
 
@@ -119,8 +122,7 @@ def _unharmed(disks: DiskControl) -> Iterator[None]:
     yield
     began = disks.stat().completed
     until(lambda: disks.stat().completed >= began + 20)
-    disks.stop()
-    until(lambda: not disks.stat().in_flight)  # whatever still waited is in the figures now
+    settle(disks)  # whatever still waited is in the figures now
     assert disks.latency().max_us < (DETECT_MS + 1000) * 1000, disks.latency()
     assert disks.stat().errors == 0
     disks.start()
@@ -162,20 +164,56 @@ def test_the_block_servers_under_the_disks_die(stage: Stage) -> None:
         assert judged(disks).clean
 
 
-def test_the_backups_journal_has_no_room(stage: Stage) -> None:
-    guest = stage.guest(disks=DISKS)
-    disks = writing(stage, guest)
-    backup = stage.host(guest.other).shell
-    journals = [f"/srv/guests/.{guest.name}-{vdev}.img.epochs" for vdev in ("xvda", "xvdb")]
-    backup.run(
-        " && ".join(f"mkdir -p {j} && mount -t tmpfs -o size=256k none {j}" for j in journals)
+@contextmanager
+def _journals(stage: Stage, guest: Guest, size: str) -> Iterator[str]:
+    """File systems of that size for the disks' epochs on the backup; where the first one is.
+
+    Inside, nothing tells whose disk an image is that is there already.
+    """
+    shell = stage.host(guest.other).shell
+    journals = [f"{IMAGES}/.{guest.name}-{vdev}.img.epochs" for vdev in VDEVS]
+    shell.run(
+        " && ".join(f"mkdir -p {j} && mount -t tmpfs -o size={size} none {j}" for j in journals)
     )
     try:
-        with Protection(stage, guest) as p, _unharmed(disks):
-            p.wait_alone(120)
-        assert judged(disks).clean
+        yield journals[0]
     finally:
-        backup.run("; ".join(f"umount {journal}" for journal in journals))
+        shell.run("; ".join(f"umount {journal}" for journal in journals))
+
+
+def test_the_backups_journal_has_no_room(stage: Stage) -> None:
+    """A write does not fit, and is refused: the first who hears of that says so."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    with _journals(stage, guest, "256k"):
+        with Protection(stage, guest, OVERWRITE) as p, _unharmed(disks):
+            p.wait_alone(120)
+            p.log_primary.wait("DISK-(133|010|174)")
+            p.log_backup.wait(ENDS)
+        assert judged(disks).clean
+
+
+def test_the_backups_journal_has_no_room_for_an_epochs_end(stage: Stage) -> None:
+    """Eight saved records fill the last page, and their places need one more."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    settle(disks)
+    shell = stage.host(guest.other).shell
+    with _journals(stage, guest, "4m") as journal:
+        # An interval long enough for all eight to be of one epoch.
+        options = (OVERWRITE, "--interval", "5000")
+        with Protection(stage, guest, *options) as p, _unharmed(disks):
+            p.wait_checkpoints(1)
+            shell.run(f"while ls {journal}/epoch-*; do :; done")
+            shell.run(f"cat /dev/zero >{journal}/full; truncate -s -4096 {journal}/full")
+            p.wait_checkpoints(1)
+            for n in range(8):
+                disks.save_unheard(f"record {n}")
+            p.log_backup.wait("DISK-174")
+            p.wait_alone()
+            p.log_backup.wait(ENDS)
+            disks.start(KIB_S)
+        assert judged(disks).clean
 
 
 def test_the_backups_disk_fails(stage: Stage) -> None:
@@ -188,9 +226,8 @@ def test_the_backups_disk_fails(stage: Stage) -> None:
         f"truncate -s {DISK_MIB}M /srv/bad.img && losetup /dev/loop7 /srv/bad.img"
         f" && echo 0 {sectors} linear /dev/loop7 0 | {DMSETUP} create bad"
     )
-    image = f"/srv/guests/{guest.name}-xvda.img"
     try:
-        options = (OVERWRITE, "--disk-map", f"{image}=/dev/mapper/bad")
+        options = (OVERWRITE, "--disk-map", f"{image(guest, 'xvda')}=/dev/mapper/bad")
         with Protection(stage, guest, *options) as p:
             disks.start(KIB_S)
             p.wait_checkpoints(5)
@@ -201,6 +238,53 @@ def test_the_backups_disk_fails(stage: Stage) -> None:
         assert judged(disks).clean
     finally:
         backup.run(f"{DMSETUP} remove -f bad; losetup -d /dev/loop7; rm /srv/bad.img")
+
+
+@contextmanager
+def _device_below(stage: Stage, host: str) -> Iterator[str]:
+    """A directory on a file system on a device of its own; the name of the device."""
+    shell, name, place = stage.host(host).shell, "hanging", PLACE
+    sectors = 8 * DISK_MIB << 11
+    shell.run(
+        f"truncate -s {8 * DISK_MIB}M /srv/below.img && losetup /dev/loop7 /srv/below.img"
+        f" && echo 0 {sectors} linear /dev/loop7 0 | {DMSETUP} create {name}"
+        f" && mkfs.ext4 -q /dev/mapper/{name} && mkdir {place} && mount /dev/mapper/{name} {place}"
+    )
+    try:
+        yield name
+    finally:
+        shell.run(
+            f"{DMSETUP} resume {name}; timeout 60 pidwait nbdkit; umount {place}; rmdir {place}"
+            f"; {DMSETUP} remove -f {name}; losetup -d /dev/loop7; rm /srv/below.img"
+        )
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(
+    ("ack", "how"),
+    [
+        # What is written is taken, and does not become durable.
+        pytest.param("durable", "--noflush --nolockfs", id="durable"),
+        # The file system is frozen: a write does not end either.
+        pytest.param("received", "", id="received"),
+    ],
+)
+def test_the_backups_disk_hangs(stage: Stage, ack: str, how: str, driver: str) -> None:
+    """Under the images and their journals lies a device that holds all requests."""
+    guest = stage.guest(disks=DISKS)
+    disks = writing(stage, guest)
+    backup = stage.host(guest.other).shell
+    options = ("--disk-ack", ack, "--disk-driver", driver, "--disk-map", f"{IMAGES}={PLACE}")
+    with _device_below(stage, guest.other) as device:
+        with Protection(stage, guest, *options) as p:
+            disks.start(KIB_S)
+            p.wait_checkpoints(5)
+            with _unharmed(disks):
+                backup.run(f"{DMSETUP} suspend {how} {device}")
+                p.wait_alone()
+            backup.run(f"{DMSETUP} resume {device}")
+            p.log_backup.wait(ENDS)
+        assert judged(disks).clean
 
 
 def _is_copying(told: dict[str, Any]) -> bool:
@@ -242,19 +326,27 @@ def test_the_stores_stand_still_while_the_disks_are_copied(stage: Stage, driver:
 
 
 def test_what_a_client_was_told_outlives_a_power_cut_of_both_hosts(stage: Stage) -> None:
-    """``--disk-ack durable``: every saved line is on the backup's image, by ``disk recover``."""
+    """``--disk-ack durable``: every saved line is on the backup's image, by ``disk recover``.
+
+    And all images hold the same epoch then: one that the primary had heard of, or a later one.
+    """
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
-    images = " ".join(f"/srv/guests/{guest.name}-{vdev}.img" for vdev in ("xvda", "xvdb"))
+    images = " ".join(image(guest, vdev) for vdev in VDEVS)
     with Protection(stage, guest, "--disk-ack", "durable") as p:
         p.wait_checkpoints(3)
         saved = [disks.save(f"line {i}") for i in range(10)]
+        acked = p.progress()["acked"]
         stage.lab.cut(p.backup)
         stage.lab.cut(p.primary)
     stage.gone(guest)
     stage.lab.boot(p.backup)
     backup = stage.host(p.backup).shell
-    assert backup.text(f"remus-ha disk recover {images}").count("epoch") == DISKS
+    told = backup.text(f"remus-ha disk recover {images}")
+    epochs = [int(n) for n in re.findall(r": epoch (\d+)$", told, re.MULTILINE)]
+    assert len(epochs) == DISKS, told
+    assert len(set(epochs)) == 1, told
+    assert epochs[0] >= acked, told
     spec = GuestSpec(guest.name, disks=plain_disks(DISKS, DISK_MIB))
     stage.create(spec, p.backup)
     again = stage.lab.guests.disks(guest.name)

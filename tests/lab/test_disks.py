@@ -41,11 +41,26 @@ def writing(stage: Stage, guest: Guest) -> DiskControl:
     return disks
 
 
-def judged(disks: DiskControl) -> Verdict:
-    """Let the writers finish what they are at, then compare disks and memory."""
+def settle(disks: DiskControl) -> None:
+    """Let the writers finish what they are at: the disks are at rest then."""
     disks.stop()
     until(lambda: not disks.stat().in_flight)
+
+
+def judged(disks: DiskControl) -> Verdict:
+    """Settle, then compare disks and memory."""
+    settle(disks)
     return disks.verify()
+
+
+def survives_a_cut(p: Protection, disks: DiskControl) -> None:
+    """The primary loses its power: the copy's disks are those of the epoch of its memory."""
+    p.stage.lab.cut(p.primary)
+    p.wait_failed_over()
+    verdict = judged(disks)
+    assert verdict.clean, verdict
+    assert verdict.checked > 0
+    assert disks.stat().errors == 0
 
 
 def _rounds() -> list[object]:
@@ -61,12 +76,7 @@ def test_after_a_power_cut_memory_and_disks_are_at_one_epoch(stage: Stage, seed:
     with Protection(stage, guest, "--disk-driver", DRIVERS[seed % 2]) as p:
         disks.start(KIB_S)
         p.wait_checkpoints(random.Random(seed).randint(3, 25))
-        stage.lab.cut(p.primary)
-        p.wait_failed_over()
-        verdict = judged(disks)
-        assert verdict.clean, verdict
-        assert verdict.checked > 0
-        assert disks.stat().errors == 0
+        survives_a_cut(p, disks)
 
 
 @contextmanager

@@ -1,23 +1,16 @@
 """Disks in the lab: a guest's, which prove themselves, and the host's own, which outlives it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from remus_ha.lab.disks import DiskControl
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks
 from tests.lab.support.stage import Stage
+from tests.lab.test_disks import settle, until
 
 GUEST = "disky"
 IMAGES = f"/srv/guests/{GUEST}-xvd?.img"
-
-
-def until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    """Ask the guest, over the network, until it says so."""
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline
 
 
 @pytest.fixture
@@ -51,8 +44,7 @@ def test_the_image_on_the_host_holds_what_the_guest_wrote(stage: Stage, disky: D
     """Negative control: one changed byte in dom0 is found in the guest."""
     disky.start()
     until(lambda: disky.stat().completed >= 50)
-    disky.stop()
-    until(lambda: not disky.stat().in_flight)
+    settle(disky)
     written = max((disky.last(writer) for writer in range(8)), key=lambda last: last.completed)
     image = f"/srv/guests/{GUEST}-{written.disk}.img"
     stage.host("a").shell.run(

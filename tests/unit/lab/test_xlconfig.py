@@ -64,6 +64,16 @@ def test_a_block_device_of_the_host() -> None:
     ]
 
 
+def test_a_disk_that_is_only_read() -> None:
+    disks = (DiskSpec("xvda", readonly=True), DiskSpec("xvdb"))
+    made = settings(GuestSpec("web", disks=disks))["disk"]
+    assert isinstance(made, list)
+    assert [("access=ro" in disk, "access=rw" in disk) for disk in made] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 def test_a_guest_without_disks_hears_nothing_of_them() -> None:
     made = settings(GuestSpec("web"))
     assert "disk" not in made
