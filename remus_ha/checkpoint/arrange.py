@@ -23,11 +23,12 @@ from remus_ha.caretaker import start_detached
 from remus_ha.checkpoint.session import Session, SessionDisk, SessionVif, ends_of, restarts
 from remus_ha.disk import tls
 from remus_ha.disk.base import DiskDriver
-from remus_ha.disk.errors import DriverFormat
+from remus_ha.disk.errors import DiskError, DriverFormat
 from remus_ha.disk.identity import identity_of
 from remus_ha.disk.lineage import generation_of
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.tapdisk.classic import standing
+from remus_ha.disk.target import clashes
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records, starts
 from remus_ha.hypervisor.base import Guest, Vif
@@ -207,6 +208,7 @@ class Arrangement:
         found = [*self._already()]
         found += self.xen.obstacles(self.guest, disks_may_differ=not self.wish.mirrors_disks)
         found += self._driver_obstacles()
+        found += self._target_obstacles()
         found += self._restart_obstacles()
         found += self._start_obstacles()
         if self.wish.buffer_net:
@@ -227,6 +229,13 @@ class Arrangement:
         except RemusError as e:
             return [e]
         return self._unready + list(unfit(driver, self.guest.name, self._disks))
+
+    def _target_obstacles(self) -> list[DiskError]:
+        """Paths on the backup that two disks are mapped onto."""
+        if not self._disks:
+            return []
+        config = self._config(self.wish.disk_map)
+        return clashes(self._disk_specs(), config, self.wish.host, os.path.normpath)
 
     def _restart_obstacles(self) -> list[RemusError]:
         """While it is protected its reboots are ours to do."""

@@ -229,3 +229,9 @@ class StoreState(DiskError):
     code = "DISK-013"
     cause = "the state of the store in {path} cannot be read: {detail}"
     remedy = "The image is not to be trusted; protect the guest again with a full synchronisation."
+
+
+class TargetTwice(DiskError):
+    code = "DISK-181"
+    cause = "{path} on {host} would be the image of two disks of the guest, {first} and {second}"
+    remedy = "Give each an image of its own there with '--disk-map'."

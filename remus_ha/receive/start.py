@@ -18,7 +18,7 @@ from remus_ha.caretaker import start_detached
 from remus_ha.disk import qemuimg
 from remus_ha.disk.errors import BackingMissing, DiskNotThere
 from remus_ha.disk.tapdisk.classic.standing import device_of
-from remus_ha.disk.target import check_target
+from remus_ha.disk.target import check_target, clashes, opened_as_they_are, storage_of
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import starts
 from remus_ha.hypervisor.base import Guest, Life, Vif
@@ -76,19 +76,18 @@ def check(request: Request) -> list[RemusError]:
             check_target(spec, request.guest_uuid)
         except RemusError as e:
             found.append(e)
+    found += clashes(request.disks, request.config, socket.gethostname(), storage_of)
     return found + _missing_disks(request)
 
 
 def _missing_disks(request: Request) -> list[RemusError]:
     """Disks that the copy will open as they are here, and what they are based on."""
-    replicated = {spec.vdev for spec in request.disks}
     found: list[RemusError] = []
-    for disk in request.config.get("disks", []):
-        if disk["vdev"] not in replicated and disk.get("pdev_path"):
-            try:
-                _check_there(disk["vdev"], Path(disk["pdev_path"]), disk.get("format", qemuimg.RAW))
-            except RemusError as e:
-                found.append(e)
+    for disk in opened_as_they_are(request.config, request.disks):
+        try:
+            _check_there(disk["vdev"], Path(disk["pdev_path"]), disk.get("format", qemuimg.RAW))
+        except RemusError as e:
+            found.append(e)
     return found
 
 

@@ -17,6 +17,7 @@ from remus_ha.cmd.remus_ha import main
 from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.errors import BridgeMissing, NoSuchGuest, NotEnoughMemory
 from remus_ha.hypervisor.xen import lookup
+from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.receive.request import refusal
 from remus_ha.receive.start import CHECKED
@@ -121,6 +122,19 @@ def test_where_nothing_stands_in_the_way(
 ) -> None:
     has(host, bare())
     assert check(capsys, receiver(tmp_path, CHECKED), "-F") == []
+
+
+def test_two_disks_that_are_mapped_onto_one_path(
+    host: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = {"xvda": "/images/web1.img", "xvdb": "/data/web1.img"}
+    found = [ServedDisk(vdev, path, 1 << 20, vdev, "raw") for vdev, path in paths.items()]
+    host.setattr(Xen, "disks", lambda _xen, _guest: found)
+    has(host, bare())
+    one = ["--disk-map", "/images=/srv", "--disk-map", "/data=/srv/"]
+    codes = check(capsys, receiver(tmp_path, CHECKED), "-F", *one)
+    assert codes == ["DISK-181"]
+    assert check(capsys, receiver(tmp_path, CHECKED), "-F", *one[:2]) == []
 
 
 def test_protect_is_refused_for_the_first_of_them(
