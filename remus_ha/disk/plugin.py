@@ -129,7 +129,7 @@ def begin(
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     words = ["--foreground", *options, "python", str(plugin.path), f"setup={file}", *parameters]
     try:
-        rundir.write_json_durably(file, {**setup, "ready_fd": theirs})
+        rundir.write_json(file, {**setup, "ready_fd": theirs})
         with open(log, "ab") if log else contextlib.nullcontext() as out:
             output = out.fileno() if out else None
             process = nbdkit(listener, words, theirs, *kept, output=output)

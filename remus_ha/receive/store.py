@@ -77,7 +77,7 @@ class OwnStore(Store):
     def __init__(self, spec: DiskSpec, uuid: str, directory: Path) -> None:
         super().__init__(spec)
         self._journal = journal_of(Path(spec.path))
-        self._file = self._journal / SETUP
+        self._file = directory / f"store-{spec.vdev}.json"
         self._socket = directory / f"store-{spec.vdev}.sock"
         self._log = rundir.LOGS / f"store-{uuid}-{spec.vdev}.log"
 
@@ -105,7 +105,7 @@ class OwnStore(Store):
         self.client = StoreClient(loop, self.spec.vdev, self._socket, said=said, ended=ended)
 
     def recover(self, committed: int) -> subprocess.Popen[bytes]:
-        return recover.begin(self._file, committed, patient=True)
+        return recover.begin(self._journal / SETUP, committed, patient=True)
 
     def silent(self, detail: object) -> DiskError:
         return StoreSilent(disk=self.spec.vdev, detail=detail, log=self._log)

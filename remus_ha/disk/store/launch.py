@@ -5,8 +5,9 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from remus_ha import rundir
 from remus_ha.disk import plugin
-from remus_ha.disk.errors import DiskError
+from remus_ha.disk.errors import DiskError, LineageUnwritable
 from remus_ha.disk.tls import FILE as KEY
 from remus_ha.exceptions import RemusError
 
@@ -65,6 +66,12 @@ class Setup:
 
 
 def say_ready(setup: Setup) -> None:
+    """The store has its image, and is whom the journal belongs to. Raises OSError."""
+    try:
+        rundir.write_json_durably(Path(setup.directory) / SETUP, asdict(setup))
+    except OSError as e:
+        say_refusal(setup, LineageUnwritable(path=setup.path, detail=e.strerror or e))
+        raise
     plugin.say_ready(setup.ready_fd)
 
 
@@ -77,8 +84,9 @@ def begin(
 ) -> Starting:
     """Start the store's process; it will serve on ``listener``.
 
-    ``file`` is where its setup lies from now on. ``tls``: directory of the key that clients have to
-    know (``remus_ha.disk.tls``). Raises StoreDidNotStart; waiting for it, StoreRefused as well.
+    ``file`` is where it finds its setup, nobody else's: the journal may be another store's still.
+    ``tls``: directory of the key that clients have to know (``remus_ha.disk.tls``). Raises
+    StoreDidNotStart; waiting for it, StoreRefused as well.
     """
     secure = ["--tls=require", f"--tls-psk={tls / KEY}"] if tls else []
     return plugin.begin(
