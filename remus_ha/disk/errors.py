@@ -235,3 +235,14 @@ class TargetTwice(DiskError):
     code = "DISK-181"
     cause = "{path} on {host} would be the image of two disks of the guest, {first} and {second}"
     remedy = "Give each an image of its own there with '--disk-map'."
+
+
+class StillStarting(DiskError):
+    code = "DISK-182"
+    cause = "the process for {disk} was ended: it had not started after {seconds:g} s; see {log}"
+    remedy = (
+        "Look there for a disk that hangs ('dmesg'). Where a file system takes longer to set a new "
+        "image's space apart, remove what was begun, make the image there by hand ('dd "
+        "if=/dev/zero'; qcow2: 'qemu-img create -o preallocation=full'), exactly as large as the "
+        "guest's disk, and say '--disk-overwrite'."
+    )

@@ -20,7 +20,7 @@ from typing import Any
 
 import remus_ha
 from remus_ha import rundir
-from remus_ha.disk.errors import DiskError
+from remus_ha.disk.errors import DiskError, StillStarting
 from remus_ha.exceptions import RemusError
 from remus_ha.lines import read_line
 
@@ -82,9 +82,10 @@ class Starting:
     ) -> None:
         self._plugin, self._disk, self._log = plugin, disk, log or "standard error"
         self.process, self._fd = process, fd
+        self._deadline = time.monotonic() + START_S  # of several that come up together
 
     def wait(self) -> int:
-        """Its pid, once it serves. Raises the plugin's errors; then it is gone."""
+        """Its pid, once it serves. Raises StillStarting, the plugin's errors; then it is gone."""
         try:
             self._await_ready()
         except BaseException:
@@ -95,9 +96,11 @@ class Starting:
 
     def _await_ready(self) -> None:
         try:
-            told = json.loads(read_line(self._fd, time.monotonic() + START_S))
-        except (TimeoutError, ValueError) as e:
-            detail = e if isinstance(e, TimeoutError) else "it ended and said nothing"
+            told = json.loads(read_line(self._fd, self._deadline))
+        except TimeoutError as e:
+            raise StillStarting(disk=self._disk, seconds=START_S, log=self._log) from e
+        except ValueError as e:
+            detail = "it ended and said nothing"
             raise self._plugin.silent(disk=self._disk, detail=detail, log=self._log) from e
         if "refused" in told:
             raise self._plugin.refused(disk=self._disk, **told["refused"])

@@ -33,7 +33,10 @@ class StoreFailed(DiskError):
 class StoreDidNotStart(DiskError):
     code = "DISK-015"
     cause = "the store of {disk} did not start ({detail}); its log is {log}"
-    remedy = "Install nbdkit and its Python plugin here: 'nbdkit python --version' must work."
+    remedy = (
+        "Look at the end of that log. 'nbdkit python --version' must work on that host: install "
+        "nbdkit and its Python plugin if it does not."
+    )
 
 
 Starting = plugin.Starting
@@ -86,7 +89,7 @@ def begin(
 
     ``file`` is where it finds its setup, nobody else's: the journal may be another store's still.
     ``tls``: directory of the key that clients have to know (``remus_ha.disk.tls``). Raises
-    StoreDidNotStart; waiting for it, StoreRefused as well.
+    StoreDidNotStart; waiting for it, StillStarting and StoreRefused as well.
     """
     secure = ["--tls=require", f"--tls-psk={tls / KEY}"] if tls else []
     return plugin.begin(
