@@ -1,16 +1,23 @@
-"""A name for the storage behind a path, the same wherever that very storage is seen.
+"""Names for the storage behind a path: one that is the same on every host, and one for this host.
 
-A file is named by its file system's source and its inode number, a block device by its serial
-number or the UUIDs that device-mapper knows it by, a partition by its device's name and its own
-number. What has no such name is not recognised: the empty name equals nothing.
+On every host a file is named by its file system's source and its inode number, a block device by
+its serial number or the UUIDs that device-mapper knows it by, a partition by its device's name and
+its own number. What has no such name is not recognised: the empty name equals nothing.
 """
 
+import ctypes
 import os
 import stat
+import struct
 from pathlib import Path
 
 _NETWORK = ("nfs", "nfs4", "cifs", "ceph", "glusterfs", "fuse.glusterfs", "ocfs2", "gfs2")
 _SYS = Path("/sys/dev/block")
+_libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_INO_AND_BTIME = 0x900
+_STATX_OCTETS = 256
+_STATX = struct.Struct("32xQ40xqI")  # statx(2): inode; time of birth, 0 where nobody knows it
 
 
 def identity_of(path: Path) -> str:
@@ -25,6 +32,20 @@ def identity_of(path: Path) -> str:
     if kind not in _NETWORK:
         return ""
     return f"{kind}:{source}:{status.st_ino}"
+
+
+def image_at(path: Path) -> str:
+    """Which image lies there: writes do not change the name, another image in its place does.
+
+    A file is told by its inode and time of birth. Empty where nothing tells.
+    """
+    if path.is_block_device():
+        return identity_of(path)
+    told = ctypes.create_string_buffer(_STATX_OCTETS)
+    if _libc.statx(_AT_FDCWD, os.fsencode(path), 0, _INO_AND_BTIME, told):
+        return ""
+    inode, seconds, nanoseconds = _STATX.unpack_from(told)
+    return f"{inode}:{seconds}.{nanoseconds:09}"
 
 
 def _device(where: Path) -> str:

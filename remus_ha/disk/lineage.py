@@ -6,7 +6,7 @@ is one step behind the guest's own image from its first copy on; before, it is o
 So an older image never overwrites a newer one without a word, nor does half of a copy. Which blocks
 differ the record does not say; their checksums do.
 
-An image without a record is somebody else's.
+An image without a record is somebody else's. So is one that took the place of the record's.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from remus_ha import rundir
 from remus_ha.disk.errors import LineageUnwritable
+from remus_ha.disk.identity import image_at
 from remus_ha.disk.spec import journal_of
 
 NEVER = 0  # older than every session
@@ -50,11 +51,14 @@ def of_win(owns: int, win: int) -> int:
 
 
 def lineage_of(image: Path) -> Lineage | None:
-    """None where there is no record that can be read."""
+    """None where there is no record of this very image that can be read."""
     try:
-        return Lineage(**rundir.read_json(_file(image)))
-    except TypeError:
+        told = dict(rundir.read_json(_file(image)))
+        of = told.pop("image", "")  # empty: nothing told which image it was, or nobody asked
+        found = Lineage(**told)
+    except (TypeError, ValueError):
         return None
+    return found if of in ("", image_at(image)) else None
 
 
 def generation_of(image: Path, uuid: str, vdev: str) -> int:
@@ -66,7 +70,8 @@ def generation_of(image: Path, uuid: str, vdev: str) -> int:
 def record(image: Path, lineage: Lineage) -> None:
     """A power cut does not undo it. Raises LineageUnwritable."""
     try:
-        rundir.write_json_durably(_file(image), asdict(lineage))
+        told = {**asdict(lineage), "image": image_at(image)}
+        rundir.write_json_durably(_file(image), told)
     except OSError as e:
         raise LineageUnwritable(path=image, detail=e.strerror or e) from e
 

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from remus_ha.disk.lineage import (
 )
 from remus_ha.disk.spec import DiskSpec, journal_of, valid
 from remus_ha.disk.store import image
-from remus_ha.disk.target import check_target, may_overwrite
+from remus_ha.disk.target import check_target, claim, may_overwrite
 
 UUID = "6a2e2a3e-8d4b-4b6c-9a57-0d8e6a1f0c11"
 SIZE = 1 << 20
+CLOCK_REALTIME_COARSE = 5  # clock_gettime(2)
 
 
 @pytest.fixture
@@ -134,6 +135,91 @@ def test_a_replica_that_somebody_started_does_not_overwrite_the_guests_own_image
         check_target(replace(spec, generation=of_replica(own)), UUID)
     check_target(replace(spec, generation=of_win(own, 9)), UUID)
     check_target(replace(spec, generation=of_win(in_session(own, 1), 3)), UUID)  # it was wiped
+
+
+def test_what_is_written_to_an_image_does_not_make_it_another(spec: DiskSpec) -> None:
+    path = made(spec)
+    record(path, Lineage(UUID, "xvda", 7))
+    path.write_bytes(b"q" * SIZE)
+    path.chmod(0o600)
+    with path.open("r+b") as f:
+        os.posix_fallocate(f.fileno(), 0, SIZE)
+    path.rename(path.with_name("elsewhere"))
+    path.with_name("elsewhere").rename(path)
+    assert generation_of(path, UUID, "xvda") == 7
+    check_target(replace(spec, generation=7), UUID)
+
+
+def _moved_in(path: Path) -> None:
+    other = path.with_name("other.img")
+    other.write_bytes(path.read_bytes())
+    other.rename(path)
+
+
+def _made_anew(path: Path) -> None:
+    """Its inode may be the same one; only the clock of the file system tells it from the first."""
+    tick = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+    while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) == tick:
+        pass
+    path.unlink()
+    path.write_bytes(b"n" * SIZE)
+
+
+@pytest.mark.parametrize("put", [_moved_in, _made_anew])
+def test_another_file_in_the_place_of_a_replica(
+    spec: DiskSpec, put: Callable[[Path], None]
+) -> None:
+    path = made(spec)
+    record(path, Lineage(UUID, "xvda", NEVER))
+    put(path)
+    with pytest.raises(errors.TargetForeign):
+        check_target(spec, UUID)
+    check_target(replace(spec, overwrite=True), UUID)
+    claim(spec, UUID)
+    check_target(spec, UUID)
+
+
+def test_another_file_in_the_place_of_the_guests_own_is_older_than_any(spec: DiskSpec) -> None:
+    path = made(spec)
+    record(path, Lineage(UUID, "xvda", 7))
+    _moved_in(path)
+    assert generation_of(path, UUID, "xvda") == NEVER
+
+
+def test_another_device_under_the_name_of_a_replica(
+    spec: DiskSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "_SYS", tmp_path)
+    monkeypatch.setattr(Path, "is_block_device", lambda _path: True)
+    monkeypatch.setattr(stat, "S_ISBLK", lambda _mode: True)
+    device = Path("/dev/null")
+    number = os.stat(device).st_rdev
+    uuid = tmp_path / f"{os.major(number)}:{os.minor(number)}/dm/uuid"
+    uuid.parent.mkdir(parents=True)
+    spec = replace(spec, path=str(device))
+    record(device, Lineage(UUID, "xvda", NEVER))  # nothing names it
+    uuid.write_text("LVM-one\n")
+    assert may_overwrite(spec, UUID)
+    record(device, Lineage(UUID, "xvda", NEVER))
+    assert may_overwrite(spec, UUID)
+    uuid.write_text("LVM-another\n")
+    assert not may_overwrite(spec, UUID)
+
+
+def test_a_record_of_an_earlier_release_counts(spec: DiskSpec) -> None:
+    path = made(spec)
+    file = journal_of(path) / "lineage.json"
+    rundir.write_json(file, {"uuid": UUID, "vdev": "xvda", "generation": 7})
+    assert generation_of(path, UUID, "xvda") == 7
+    _moved_in(path)
+    assert generation_of(path, UUID, "xvda") == 7
+
+
+@pytest.mark.parametrize("told", [[1], {"uuid": UUID}, "x", None])
+def test_a_record_that_is_none(spec: DiskSpec, told: object) -> None:
+    path = made(spec)
+    rundir.write_json(journal_of(path) / "lineage.json", told)
+    assert generation_of(path, UUID, "xvda") == NEVER
 
 
 def test_how_new_another_disks_image_is_says_nothing(spec: DiskSpec) -> None:
