@@ -246,3 +246,15 @@ class StillStarting(DiskError):
         "if=/dev/zero'; qcow2: 'qemu-img create -o preallocation=full'), exactly as large as the "
         "guest's disk, and say '--disk-overwrite'."
     )
+
+
+class RoomShort(DiskError):
+    code = "DISK-183"
+    cause = (
+        "images and journals of {disks} need {wanted} octets where {path} is on {host}, and {free} "
+        "are free"
+    )
+    remedy = (
+        "Free space there, or map a disk elsewhere with '--disk-map'. A block device's journal "
+        "lies in /var/lib/remus-ha."
+    )

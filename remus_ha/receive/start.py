@@ -17,6 +17,7 @@ from remus_ha import kept, rundir
 from remus_ha.caretaker import start_detached
 from remus_ha.disk import qemuimg
 from remus_ha.disk.errors import BackingMissing, DiskNotThere
+from remus_ha.disk.room import lacking
 from remus_ha.disk.tapdisk.classic.standing import device_of
 from remus_ha.disk.target import check_target, clashes, opened_as_they_are, storage_of
 from remus_ha.exceptions import RemusError
@@ -71,13 +72,21 @@ def check(request: Request) -> list[RemusError]:
     danger = starts.at_boot(request.guest_name, request.guest_uuid)
     if danger and not request.forced:
         found.append(danger)
+    return found + _disk_obstacles(request) + _missing_disks(request)
+
+
+def _disk_obstacles(request: Request) -> list[RemusError]:
+    """Of each replicated disk, and of all of them together."""
+    found: list[RemusError] = []
+    fit = []
     for spec in request.disks:
         try:
             check_target(spec, request.guest_uuid)
+            fit.append(spec)
         except RemusError as e:
             found.append(e)
-    found += clashes(request.disks, request.config, socket.gethostname(), storage_of)
-    return found + _missing_disks(request)
+    shared = clashes(request.disks, request.config, socket.gethostname(), storage_of)
+    return [*found, *(shared or lacking(fit))]
 
 
 def _missing_disks(request: Request) -> list[RemusError]:

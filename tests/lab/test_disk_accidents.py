@@ -165,18 +165,16 @@ def test_the_block_servers_under_the_disks_die(stage: Stage) -> None:
 
 
 @contextmanager
-def _journals(stage: Stage, guest: Guest, size: str) -> Iterator[str]:
-    """File systems of that size for the disks' epochs on the backup; where the first one is.
+def _journals(stage: Stage, guest: Guest) -> Iterator[list[str]]:
+    """File systems of their own for the disks' epochs on the backup, the least that is taken.
 
     Inside, nothing tells whose disk an image is that is there already.
     """
     shell = stage.host(guest.other).shell
     journals = [f"{IMAGES}/.{guest.name}-{vdev}.img.epochs" for vdev in VDEVS]
-    shell.run(
-        " && ".join(f"mkdir -p {j} && mount -t tmpfs -o size={size} none {j}" for j in journals)
-    )
+    shell.run(" && ".join(f"mkdir -p {j} && mount -t tmpfs -o size=65m none {j}" for j in journals))
     try:
-        yield journals[0]
+        yield journals
     finally:
         shell.run("; ".join(f"umount {journal}" for journal in journals))
 
@@ -185,8 +183,12 @@ def test_the_backups_journal_has_no_room(stage: Stage) -> None:
     """A write does not fit, and is refused: the first who hears of that says so."""
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
-    with _journals(stage, guest, "256k"):
+    fill = "cat /dev/zero >{}/full"
+    with _journals(stage, guest) as journals:
         with Protection(stage, guest, OVERWRITE) as p, _unharmed(disks):
+            shell = stage.host(p.backup).shell
+            shell.run("; ".join(fill.format(journal) for journal in journals), check=False)
+            disks.start(KIB_S)
             p.wait_alone(120)
             p.log_primary.wait("DISK-(133|174)")
             p.log_backup.wait(ENDS)
@@ -199,7 +201,7 @@ def test_the_backups_journal_has_no_room_for_an_epochs_end(stage: Stage) -> None
     disks = writing(stage, guest)
     settle(disks)
     shell = stage.host(guest.other).shell
-    with _journals(stage, guest, "4m") as journal:
+    with _journals(stage, guest) as (journal, _):
         # An interval long enough for all eight to be of one epoch.
         options = (OVERWRITE, "--interval", "5000")
         with Protection(stage, guest, *options) as p, _unharmed(disks):

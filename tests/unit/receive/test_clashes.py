@@ -4,24 +4,16 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from remus_ha import rundir
 from remus_ha.disk.errors import TargetTwice
 from remus_ha.disk.target import storage_of
 from remus_ha.receive import start
 from tests.unit.receive.test_request import REQUEST
 
-
-@pytest.fixture(autouse=True)
-def _host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("ROOT", "STATE"):
-        monkeypatch.setattr(rundir, name, tmp_path / name)
-    xen = SimpleNamespace(backup_obstacles=lambda *args: [])
-    monkeypatch.setattr(start, "XenDriver", lambda: xen)
+pytestmark = pytest.mark.usefixtures("bare_host")
 
 
 def clashes(*paths: Path, by_path: Path | None = None) -> list[str]:
