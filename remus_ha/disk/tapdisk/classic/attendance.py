@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from remus_ha.disk.tapdisk.classic import launch, nbdko
-from remus_ha.disk.tapdisk.classic.apart import Apart
+from remus_ha.disk.tapdisk.classic.apart import is_the_guests
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.nbdko import PATIENCE_S
 from remus_ha.disk.tapdisk.classic.setup import Setup
@@ -78,8 +78,8 @@ class Attendance:
     def _may_follow(self) -> bool:
         now = time.monotonic()
         self._deaths = [*(at for at in self._deaths if at > now - PATIENCE_S), now]
-        is_the_guests = bool(Apart(Path(parse(self._setup.uri).path)))
-        return self._is_attached() and is_the_guests and len(self._deaths) <= _DEATHS
+        is_its = is_the_guests(Path(parse(self._setup.uri).path))
+        return self._is_attached() and is_its and len(self._deaths) <= _DEATHS
 
     def _is_attached(self) -> bool:
         """Not any more once somebody has detached the device."""

@@ -16,7 +16,7 @@ from remus_ha.disk.orders import Order
 from remus_ha.disk.store.engine import EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.store.looking import Looker
-from remus_ha.disk.tapdisk.classic.apart import Apart
+from remus_ha.disk.tapdisk.classic.apart import Apart, Taken
 from remus_ha.disk.tapdisk.classic.disk import Disk, Role, Say
 from remus_ha.disk.tapdisk.classic.gate import Gate
 from remus_ha.disk.tapdisk.classic.reception import Reception
@@ -35,11 +35,12 @@ class Backup(Disk):
         reception: Reception,
         commit: Commit,
         apart: Apart,
+        taken: Taken,
         log: Callable[[str], None],
     ) -> None:
         self._image, self._store, self._reception = image, store, reception
         self._at_close = commit is Commit.AT_CLOSE
-        self._apart, self._log = apart, log
+        self._apart, self._taken, self._log = apart, taken, log
         self._say: Say
         self._looker: Looker
         self._gate = Gate()
@@ -113,6 +114,7 @@ class Backup(Disk):
             if self._role is Role.BACKUP:
                 self.cut()
                 self._epoch = self._store.finish()
+                self._put_down(self._taken, "if this process dies, none follows it")
                 self._reason, self._role = self._reason or why, Role.UNPROTECTED
                 self._log(f"UNPROTECTED from now on, at epoch {self._epoch}: {why}")
             return self._epoch
@@ -148,11 +150,14 @@ class Backup(Disk):
             self.take_over("a guest writes here")
         except DiskError as e:
             raise OSError(errno.EIO, str(e)) from e
-        try:
-            self._apart.set()
-        except OSError as e:  # no reason to give the guest an error
-            self._log(f"{self._apart.path} cannot be written ({e}): start no primary again")
+        self._put_down(self._apart, "start no primary again")
         self._guest_wrote = True
+
+    def _put_down(self, record: Apart | Taken, otherwise: str) -> None:
+        try:
+            record.set()
+        except OSError as e:  # no reason to give the guest an error
+            self._log(f"{record.path} cannot be written ({e}): {otherwise}")
 
     def flush(self) -> None:
         if self._role is Role.UNPROTECTED:
@@ -194,6 +199,8 @@ class Backup(Disk):
         try:
             if self._at_close:
                 self.take_over("it ends")
+            if not self._guest_wrote:
+                self._taken.clear()
         finally:
             self.cut()
             self._reception.close()

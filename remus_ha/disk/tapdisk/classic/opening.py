@@ -10,7 +10,7 @@ from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.store.users import user_of
 from remus_ha.disk.tapdisk.classic import journal
-from remus_ha.disk.tapdisk.classic.apart import Apart
+from remus_ha.disk.tapdisk.classic.apart import Apart, Taken, is_the_guests
 from remus_ha.disk.tapdisk.classic.backup import Backup
 from remus_ha.disk.tapdisk.classic.disk import Disk
 from remus_ha.disk.tapdisk.classic.primary import Primary
@@ -33,20 +33,24 @@ Log = Callable[[str], None]
 def open_disk(setup: Setup, log: Log) -> Disk:
     """Raises TapdiskError, DiskError; nothing of the image was changed then.
 
-    (But for committed epochs of a dead store, which get into it before anything else, unless the
-    operator says that the image is the other host's.)
+    (But for committed epochs of a dead store, which get into it before anything else, unless a
+    record says that they are there, or the operator that the image is the other host's.)
     """
     named = parse(setup.uri)
     address, path = resolve(named), Path(named.path)
-    image = _open_image(named, in_sync=setup.in_sync)
-    apart = Apart(path)
-    if setup.in_sync:
+    is_older = setup.in_sync or is_the_guests(path)  # the journal than the image
+    image = _open_image(named, take_up=not is_older)
+    apart, taken = Apart(path), Taken(path)
+    if is_older:
         journal.forget(path)
+    if setup.in_sync:
+        taken.clear()
         apart.clear()  # last: until all of it is forgotten nobody is paired with this image
     fifos = TapdiskFifos(named.address, Path(setup.directory))
-    if apart:
+    if apart or taken:
+        what = "has writes that the other host's image may lack" if apart else "is a guest's own"
         reason = (
-            f"{path} has writes that the other host's image may lack. Make both the same, "
+            f"{path} {what}. Make both the same, "
             "then start this disk with '--in-sync' on both hosts."
         )
         return Unprotected(image, fifos, reason, log)
@@ -63,12 +67,18 @@ def open_disk(setup: Setup, log: Log) -> Disk:
     store = EpochStore(disk=setup.uri, image=image, directory=directory, ack=ack, limit=setup.limit)
     reception = Reception(setup.uri, listener, store, fifos, limit=setup.limit)
     return Backup(
-        image=image, store=store, reception=reception, commit=commit, apart=apart, log=log
+        image=image,
+        store=store,
+        reception=reception,
+        commit=commit,
+        apart=apart,
+        taken=taken,
+        log=log,
     )
 
 
-def _open_image(named: RemusDisk, *, in_sync: bool) -> Image:
-    """For this process alone; ``in_sync``: what a dead store has left is not for this image.
+def _open_image(named: RemusDisk, *, take_up: bool) -> Image:
+    """For this process alone; ``take_up``: with what a dead store has left.
 
     Raises ImageInUse, ImageUnusable, and what ``take_up`` raises.
     """
@@ -77,7 +87,7 @@ def _open_image(named: RemusDisk, *, in_sync: bool) -> Image:
         user = user_of(path)
         if user:
             raise ImageInUse(path=path, by=user)
-        if not in_sync:
+        if take_up:
             journal.take_up(path)
         image = Image.open(path)
     except TargetInUse as e:

@@ -11,7 +11,7 @@ import pytest
 
 from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders
-from tests.functional.disk.writers import Nbd, Writers
+from tests.functional.disk.writers import BLOCK, Nbd, Writers, block
 
 from .daemons import SIZE, Daemon, Hosts, KernelsDriver, Pair
 
@@ -121,6 +121,30 @@ def test_the_guests_error_is_its_image_s(pair: Pair, kernel: KernelsDriver) -> N
         client.write(0, bytes(4096))
     client.close()
     assert backup.role == "backup"
+
+
+def test_after_a_failover_a_daemon_that_dies_is_followed_also_before_the_first_write(
+    pair: Pair, kernel: KernelsDriver
+) -> None:
+    """The guest that only reads waits for the next one like any other."""
+    backup = pair.start("backup", "--commit", "coordinated", "--attach", "/dev/nbd5")
+    primary = pair.start("primary", "--commit", "coordinated")
+    receiver = backup.receiver()
+    primary.client().write(0, block(1))
+    primary.controller().flush(DEADLINE_S)
+    receiver.said("prepared")
+    receiver.order("commit", 1)
+    receiver.order("finish")
+    receiver.said("finished")
+    receiver.close()
+    guest = Nbd(kernel.device("nbd5"))
+    for _ in range(2):
+        dies(backup)
+        assert guest.read(0, BLOCK) == block(1)
+        backup.orders = Orders(backup.files.orders, owns=False)
+        assert backup.role == "unprotected"
+    guest.write(0, block(2))
+    assert backup.image.read_bytes()[:BLOCK] == block(2)
 
 
 def test_a_backup_that_dies_is_not_followed(pair: Pair, kernel: KernelsDriver) -> None:

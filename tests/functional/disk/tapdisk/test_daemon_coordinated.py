@@ -13,6 +13,7 @@ from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store.engine import LIMIT, Ack, EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.tapdisk.classic import journal, launch, standing
+from remus_ha.disk.tapdisk.classic.apart import Apart, Taken
 from remus_ha.disk.tapdisk.classic.setup import Commit
 from remus_ha.disk.tapdisk.errors import DaemonAttended
 from tests.functional.disk.machine import DEADLINE_S
@@ -169,6 +170,22 @@ def test_what_a_receiver_may_have_committed_is_not_decided_here(
     recover = [sys.executable, "-m", "remus_ha.cmd.remus_ha", "disk", "recover", str(image)]
     subprocess.run(recover, check=True)
     assert pair.start("backup").role == "backup"
+
+
+@pytest.mark.parametrize("record", [Apart, Taken])
+@pytest.mark.parametrize("committed", [True, False])
+def test_what_was_left_of_an_image_that_has_become_the_guests_is_forgotten(
+    pair: Pair, tmp_path: Path, record: type[Apart | Taken], *, committed: bool
+) -> None:
+    """The state of an epoch is not synced for '--ack received': a power cut takes it back."""
+    image = tmp_path / "backup" / "disk.img"
+    before = digest(image.read_bytes())
+    leave(image, Commit.COORDINATED, committed=committed)
+    record(image).set()
+    backup = pair.start("backup", *COORDINATED)
+    assert backup.role == "unprotected"
+    assert digest(backup.content()) == before
+    assert not (journal_of(image) / "epoch-1").exists()
 
 
 def test_a_question_leaves_the_daemon_its_receiver(pair: Pair) -> None:
