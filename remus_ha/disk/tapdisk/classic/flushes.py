@@ -39,9 +39,10 @@ class Flushes:
                     self._answer(self._fifos.fail)
 
     def done(self) -> None:
-        """The backup has answered the commit of the oldest flush."""
+        """The backup has answered the commit of the oldest flush, which may have failed by then."""
         with self._lock:
-            self._answer(self._fifos.done)
+            if self._answered < self._asked:
+                self._answer(self._fifos.done)
 
     def fail(self) -> None:
         """No flush that was marked will be answered by the backup any more."""

@@ -41,6 +41,7 @@ class Primary(Disk):
         self._image, self._apart, self._says_last, self._log = image, apart, says_last, log
         self._gate = Gate()
         self._role, self._reason = Role.PRIMARY, ""
+        self._losing = threading.Lock()
         self._backlog = Backlog(LIMIT)
         self._served = ServedDisk(image, self._backlog)
         self._served.unknown = self._on_unknown
@@ -87,15 +88,20 @@ class Primary(Disk):
             self._flushes.done()
 
     def _on_lost(self, error: RemusError) -> None:
-        self._reason, self._role = str(error), Role.UNPROTECTED
+        """By the stream's thread, or by one whose write has failed: the first one counts."""
+        with self._losing:
+            if self._role is Role.UNPROTECTED:
+                return
+            self._reason, self._role = str(error), Role.UNPROTECTED
         self._backlog.drop()
         self._flushes.fail()
         self._last.set()
         self._log(f"UNPROTECTED from now on, the guest goes on: {error}. {error.advice}")
 
     def _on_unknown(self, detail: str) -> None:
-        if self._role is Role.PRIMARY:
-            self._on_lost(ImagesApart(disk=self._image.path, detail=detail))
+        error = ImagesApart(disk=self._image.path, detail=detail)
+        self._on_lost(error)
+        self._stream.give_up(error)
 
     def settle(self) -> None:
         self._gate.shut()

@@ -34,6 +34,7 @@ class Stream:
         self._due: int | None = None  # the mark that is to be sent next
         self._committing: int | None = None  # the one that is not answered
         self._queued, self._moved = 0, 0.0  # octets that the kernel did not take, and since when
+        self._given_up: RemusError | None = None
         self._wake = Wake()
         backlog.wake = self._wake.set
 
@@ -54,11 +55,18 @@ class Stream:
             self._told.lost(e)
         loop.until(lambda: False)
 
+    def give_up(self, error: RemusError) -> None:
+        """Close the connection, so that the backup hears of a loss. Idempotent; by any thread."""
+        self._given_up = self._given_up or error
+        self._wake.set()
+
     def _serve(self) -> bool:
         """Send what can be sent now; whether the connection has ended. Raises RemusError."""
         self._hear()
-        while self._peer.error is None and self._send_one():
+        while self._peer.error is None and self._given_up is None and self._send_one():
             pass
+        if self._given_up is not None:
+            raise self._given_up
         self._watch_stall()
         return self._peer.error is not None
 

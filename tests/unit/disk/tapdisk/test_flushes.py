@@ -86,6 +86,13 @@ def test_a_loss_fails_what_is_under_way_and_nothing_twice(ends: Ends) -> None:
     assert ends.answers() == b"donefailfail"
 
 
+def test_an_answer_of_the_backup_that_comes_after_the_loss_is_none(ends: Ends) -> None:
+    ends.ask()
+    ends.flushes.fail()
+    ends.flushes.done()
+    assert (ends.answers(), ends.flushes.figures()["unanswered"]) == (b"fail", 0)
+
+
 def test_answers_that_nobody_reads_stop_nothing(ends: Ends) -> None:
     ends.fill()
     ends.ask()
