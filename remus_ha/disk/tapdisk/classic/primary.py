@@ -14,7 +14,7 @@ from remus_ha.disk.tapdisk.classic.apart import Apart
 from remus_ha.disk.tapdisk.classic.disk import Disk, Role, Say
 from remus_ha.disk.tapdisk.classic.flushes import Flushes
 from remus_ha.disk.tapdisk.classic.gate import Gate
-from remus_ha.disk.tapdisk.classic.stream import COMMIT_S, Stream, Told
+from remus_ha.disk.tapdisk.classic.stream import Stream, Told
 from remus_ha.disk.tapdisk.errors import ImagesApart
 from remus_ha.disk.tapdisk.fifo import TapdiskFifos
 from remus_ha.disk.tapdisk.launch import LIMIT
@@ -104,11 +104,15 @@ class Primary(Disk):
         self._stream.give_up(error)
 
     def settle(self) -> None:
+        """Lasts as long as the backup takes what is queued; one that does not is given up."""
         self._gate.shut()
-        if self._says_last and self._backlog.mark(_LAST) and self._last.wait(COMMIT_S):
+        if self._says_last and self._backlog.mark(_LAST):
+            self._last.wait()
             if self._role is Role.PRIMARY:
                 self._image.sync()
                 self._apart.clear()
+        if self._apart:
+            self._log(f"ends, and the other host's image may lack writes of {self._image.path}")
         self._flushes.close()
 
     def status(self) -> dict[str, Any]:
