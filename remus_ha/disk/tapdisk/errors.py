@@ -348,6 +348,14 @@ class ImagesApart(TapdiskError):
     remedy = "Look here at 'dmesg' and at the room beside the image; then replicate it anew."
 
 
+class DeviceLost(TapdiskError):
+    """The kernel's driver has no connection any more, and gives its guest errors."""
+
+    code = "DISK-164"
+    cause = "{device} is not attached to the daemon of {disk} any more; its log is {log}"
+    remedy = "End the guest, then the daemon ('remus-ha tapdisk --stop URI'), and start both again."
+
+
 class AttachFailed(TapdiskError):
     code = "DISK-155"
     cause = "{command} failed: {detail}"

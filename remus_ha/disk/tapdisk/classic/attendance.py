@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Set
 from dataclasses import replace
@@ -25,6 +26,7 @@ from remus_ha.exceptions import RemusError
 from remus_ha.waiting import readable
 
 _AGAIN_S = 1.0
+_FOR_EVER_S = 1e6  # as poll(2) can wait
 _DEATHS = 5  # within PATIENCE_S: the next one would die as well
 
 
@@ -55,6 +57,8 @@ class Attendance:
         All of them and SIGCHLD are blocked. Raises DaemonEnded where one dies and none may follow,
         and what ``launch.start`` raises; then nothing is attached to the device.
         """
+        if self._relay >= 0:
+            threading.Thread(target=self._tell_detachment, name="device", daemon=True).start()
         try:
             while self._status(heeded, heed):
                 if not self._may_follow():
@@ -84,6 +88,11 @@ class Attendance:
     def _is_attached(self) -> bool:
         """Not any more once somebody has detached the device."""
         return self._relay >= 0 and not readable(self._relay, 0)
+
+    def _tell_detachment(self) -> None:
+        readable(self._relay, _FOR_EVER_S)
+        lost = f"{self._setup.device} is attached no more: who still uses it gets errors"
+        print(lost, file=sys.stderr, flush=True)
 
     def _follow(self) -> None:
         """Start another daemon; somebody may be looking at the image, or for a daemon, just now."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from remus_ha.disk.orders import ask
 from remus_ha.disk.spec import DiskSpec
-from remus_ha.disk.tapdisk.classic import launch
+from remus_ha.disk.tapdisk.classic import launch, nbdko
 from remus_ha.disk.tapdisk.classic.disk import Role
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.setup import Commit, Setup
@@ -15,6 +15,7 @@ from remus_ha.disk.tapdisk.errors import (
     DaemonNotThere,
     DaemonUnfit,
     DaemonUnprotected,
+    DeviceLost,
     FlushesInTheWay,
     TapdiskError,
 )
@@ -66,13 +67,17 @@ def judge_primary(uri: str, told: dict[str, Any], base: int) -> None:
 def base_of(uris: Sequence[str], directory: Path = DIRECTORY) -> int:
     """The epochs that have ended on every one of a guest's disks. All of them are primaries here.
 
-    Raises UriInvalid, DaemonNotThere, DaemonUnprotected, FlushesInTheWay.
+    Raises UriInvalid, DaemonNotThere, DaemonUnprotected, FlushesInTheWay, DeviceLost.
     """
     base = None
     for uri in uris:
-        told = status(Files(directory, parse(uri).address))
+        files = Files(directory, parse(uri).address)
+        told = status(files)
         base = told.get("flushes", 0) if base is None else base
         judge_primary(uri, told, base)
+        device = launch.running(files).device
+        if device and not nbdko.is_attached(files):
+            raise DeviceLost(disk=uri, device=device, log=files.log)
     return base or 0
 
 
@@ -85,21 +90,22 @@ def check_backup(spec: DiskSpec, directory: Path = DIRECTORY) -> None:
     """Whether this host's daemon can keep a session's epochs. Raises UriInvalid, DaemonUnfit."""
     files = Files(directory, parse(spec.uri).address)
     try:
-        detail = _obstacle(spec, launch.running(files), status(files))
+        detail = _obstacle(spec, files, status(files))
     except DaemonNotThere:
         detail = "there is none"
     if detail:
         raise DaemonUnfit(disk=spec.uri, host=socket.gethostname(), detail=detail)
 
 
-def _obstacle(spec: DiskSpec, setup: Setup, told: dict[str, Any]) -> str:
-    """Why not; empty where it can."""
+def _obstacle(spec: DiskSpec, files: Files, told: dict[str, Any]) -> str:
+    """Why not; empty where it can. Raises DaemonNotThere."""
+    setup = launch.running(files)
     wrong = {
         f"it serves {setup.uri}": parse(setup.uri) != parse(spec.uri),
         f"its role is {told['role']}": told["role"] != Role.BACKUP.value,
         "it commits by itself (--commit at-close)": setup.commit != Commit.COORDINATED.value,
         f"what it answers outlives less ('--ack {setup.ack}')": _is_less(setup.ack, spec.ack),
-        "no device is attached to it": not setup.device,
+        "no device is attached to it": not (setup.device and nbdko.is_attached(files)),
         f"its disk has {told['size']} octets, not {spec.size}": told["size"] != spec.size,
         "it has no primary any more": bool(told.get("severed") or told.get("poisoned")),
         f"it has {told.get('prepared')} epochs, the primary has ended {spec.base}": (

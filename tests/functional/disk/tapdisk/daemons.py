@@ -194,8 +194,8 @@ class Daemon:
                 os.kill(self.pid, signal.SIGKILL)
             self.process.wait()
         with contextlib.suppress(OSError):
-            pid = int(self.files.relay_pid.read_text())
-            if str(self.files.relay).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            pid, relay = int(self.files.relay_pid.read_text()), self.files.relay.resolve()
+            if str(relay).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
 
 

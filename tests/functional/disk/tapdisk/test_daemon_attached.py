@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from remus_ha.disk.spec import DiskSpec
+from remus_ha.disk.tapdisk.classic import standing
+from remus_ha.disk.tapdisk.errors import DaemonUnfit, DeviceLost
 from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block
@@ -145,6 +148,70 @@ def test_after_a_failover_a_daemon_that_dies_is_followed_also_before_the_first_w
         assert backup.role == "unprotected"
     guest.write(0, block(2))
     assert backup.image.read_bytes()[:BLOCK] == block(2)
+
+
+@pytest.mark.parametrize("host", ["primary", "backup"])
+def test_a_lost_connection_of_the_device_is_told_and_costs_the_fitness(
+    pair: Pair, kernel: KernelsDriver, host: str
+) -> None:
+    """The daemon lives, and can be ended as ever."""
+    options = ("--commit", "coordinated", "--attach", "/dev/nbd5")
+    primary, backup = pair.begin(*options)
+    spec = DiskSpec(
+        vdev="xvda",
+        path=str(backup.image),
+        size=SIZE,
+        ack="received",
+        identity="",
+        overwrite=False,
+        limit=1 << 30,
+        generation=0,
+        uri=backup.uri,
+        base=0,
+    )
+    assert standing.base_of([primary.uri], primary.files.directory) == 0
+    standing.check_backup(spec, backup.files.directory)
+    lost = {"primary": primary, "backup": backup}[host]
+    signal.pidfd_send_signal(relay(lost), signal.SIGKILL)
+    lost.hear("/dev/nbd5 is attached no more")
+    if lost is primary:
+        with pytest.raises(DeviceLost):
+            standing.base_of([primary.uri], primary.files.directory)
+    else:
+        with pytest.raises(DaemonUnfit, match="no device is attached"):
+            standing.check_backup(spec, backup.files.directory)
+    assert lost.role == host
+    assert lost.stop() == 0
+
+
+def test_the_next_command_takes_up_a_device_whose_daemon_and_attendant_have_died(
+    pair: Pair, kernel: KernelsDriver
+) -> None:
+    """The guest waits meanwhile; another device would not be its."""
+    pair.start("backup")
+    primary = pair.start("primary", "--attach", "/dev/nbd5")
+    writers = Writers(kernel.device("nbd5"), blocks=256, threads=1)
+    writers.wait(100)
+    primary.process.kill()
+    primary.process.wait()
+    dies(primary)
+    with pytest.raises(AssertionError, match=r"DISK-155.*another device"):
+        pair.start("primary", "--attach", "/dev/nbd6")
+    link = primary.files.directory.with_name("link")
+    link.symlink_to(primary.files.directory)
+    again = pair.start("primary", "--attach", "/dev/nbd5", "--directory", str(link))
+    assert again.role == "unprotected"
+    writers.wait(100)
+    dies(again)
+    writers.wait(100)
+    writers.stop()
+    writers.check(again.image)
+    again.orders = Orders(again.files.orders, owns=False)
+    assert again.stop() == 0
+    assert [words for words in kernel.asked if "nbd5" in words] == [
+        f"-unix {again.files.relay} /dev/nbd5 -block-size 512",
+        "-d /dev/nbd5",
+    ]
 
 
 def test_a_backup_that_dies_is_not_followed(pair: Pair, kernel: KernelsDriver) -> None:
