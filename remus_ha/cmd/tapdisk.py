@@ -13,9 +13,16 @@ from remus_ha.disk.tapdisk.classic import launch, nbdko, standing
 from remus_ha.disk.tapdisk.classic.attendance import Attendance
 from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.classic.setup import Commit, Setup
-from remus_ha.disk.tapdisk.errors import DaemonAttended, DaemonFinishing, DaemonNotThere
+from remus_ha.disk.tapdisk.errors import (
+    DaemonAttended,
+    DaemonFinishing,
+    DaemonNotThere,
+    DeviceInUse,
+)
 from remus_ha.disk.tapdisk.fifo import DIRECTORY
 from remus_ha.disk.tapdisk.uri import parse
+from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor.xen import vbds
 
 _ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 DESCRIPTION = """\
@@ -139,12 +146,12 @@ def _setup(args: argparse.Namespace, files: Files) -> Setup:
 
 
 def _end(files: Files) -> None:
-    """While no receiver needs it."""
+    """While nobody needs it."""
     try:
         # Somebody else has ended it, or it takes its time: whoever attends to it waits for its end.
         with contextlib.suppress(DaemonNotThere, DaemonFinishing):
             stop(files)
-    except DaemonAttended as e:
+    except RemusError as e:
         # Not kept in mind: after a failover the disk is the guest's.
         print(f"goes on: {e}. {e.advice}", file=sys.stderr, flush=True)
 
@@ -152,11 +159,14 @@ def _end(files: Files) -> None:
 def stop(files: Files) -> None:
     """Detach the disk from its device, and end its daemon.
 
-    Raises DaemonAttended (both stay), DaemonNotThere, DaemonFinishing, AttachFailed.
+    Raises DaemonAttended, DeviceInUse, AttachFailed, UnknownVersion, CommandFailed (both stay), and
+    DaemonNotThere, DaemonFinishing.
     """
     device = launch.running(files).device
     if device:
         if standing.status(files).get("attended"):
             raise DaemonAttended(address=files.address)
+        if guest := vbds.guest_with(device):
+            raise DeviceInUse(device=device, guest=guest)
         nbdko.detach(device, files)
     launch.end(files)

@@ -356,6 +356,14 @@ class DeviceLost(TapdiskError):
     remedy = "End the guest, then the daemon ('remus-ha tapdisk --stop URI'), and start both again."
 
 
+class DeviceInUse(TapdiskError):
+    """Without it the guest would get errors."""
+
+    code = "DISK-165"
+    cause = "{device} is a disk of the guest {guest}, which runs here"
+    remedy = "End the guest first, or take the disk out of it with 'xl block-detach'."
+
+
 class AttachFailed(TapdiskError):
     code = "DISK-155"
     cause = "{command} failed: {detail}"

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from remus_ha.cmd import tapdisk
 from remus_ha.disk.spec import DiskSpec
 from remus_ha.disk.tapdisk.classic import standing
-from remus_ha.disk.tapdisk.errors import DaemonUnfit, DeviceLost
+from remus_ha.disk.tapdisk.errors import DaemonUnfit, DeviceInUse, DeviceLost
+from remus_ha.hypervisor.xen import vbds
 from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, Orders
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block
@@ -59,6 +61,34 @@ def test_without_its_device_nothing_is_left(
     assert not daemon.nbd.exists()
     assert not daemon.files.relay.exists()
     assert pair.start("backup").role == "backup"
+
+
+def test_a_device_is_not_taken_from_a_guest(
+    pair: Pair,
+    kernel: KernelsDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither by ``--stop`` nor by a signal; xenstore is played."""
+    monkeypatch.setattr(vbds, "guest_with", {"/dev/nbd5": "web1"}.get)
+    backup = pair.start("backup", "--attach", "/dev/nbd5")
+    with pytest.raises(DeviceInUse, match="web1"):
+        tapdisk.stop(backup.files)
+    tapdisk._end(backup.files)
+    assert "goes on: DISK-165" in capsys.readouterr().err
+    assert (backup.role, len(kernel.asked)) == ("backup", 1)
+    backup.stop_by_command()
+    assert backup.process.wait(DEADLINE_S) == 0
+
+
+def test_a_signal_to_a_command_whose_device_cannot_be_detached_changes_nothing(
+    pair: Pair, kernel: KernelsDriver
+) -> None:
+    backup = pair.start("backup", "--attach", "/dev/nbd5")
+    kernel.fails("device is busy")
+    backup.process.send_signal(signal.SIGHUP)
+    assert "DISK-155" in backup.hear("goes on: ")
+    assert backup.role == "backup"
 
 
 def relay(daemon: Daemon) -> int:
