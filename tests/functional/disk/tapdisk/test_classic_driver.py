@@ -628,6 +628,23 @@ def test_another_controllers_flush_is_found_out(
     session.end()
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_another_controllers_flush_between_epochs_is_found_out(
+    daemons: tuple[Daemon, Daemon], session: Session, *, is_answered: bool
+) -> None:
+    """Else the next epoch would be the one before on the backup."""
+    session.epoch(0)
+    other = daemons[0].controller()
+    if is_answered:
+        other.flush(DEADLINE_S)
+    else:
+        other.begin(DEADLINE_S)
+    session.end_epoch(1)
+    with pytest.raises(FlushesInTheWay):
+        session.await_vouched(1)
+    assert not session.driver.vouches(1)
+
+
 def test_a_daemon_that_is_no_primary_replicates_nothing(daemons: tuple[Daemon, Daemon]) -> None:
     primary, backup = daemons
     with pytest.raises(DaemonUnprotected, match="backup"):
