@@ -113,7 +113,7 @@ def check_room(path: Path, size: int) -> None:
 
 
 def _open(path: Path, device: bool, here: dict[str, object], *, lock: int = fcntl.LOCK_NB) -> int:
-    # On a block device O_EXCL fails while it is mounted, or a guest's back-end has it.
+    # On a block device O_EXCL fails while it is mounted, or something is made of it.
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_EXCL if device else 0)
     try:
         fd = os.open(path, flags)

@@ -1,26 +1,31 @@
 """Who uses a file or a block device on this host, as far as dom0 can see."""
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from remus_ha.waiting import readable
 
-_LOOPS = "/sys/block"
+_LOOPS = Path("/sys/block")
+_BACKENDS = Path("/sys/bus/xen-backend/devices")
 _PROC = Path("/proc")
 
 
-def user_of(path: Path, proc: Path = _PROC) -> str:
-    """A process that has it open, or a loop device on top of it; empty: nobody but this process."""
+def user_of(path: Path) -> str:
+    """A process that has it open, a loop device on top of it, a domain that is given the device.
+
+    Empty: nobody but this process.
+    """
     wanted = path.stat()
-    return _process_of(wanted, proc) or _loop_of(wanted)
+    return _process_of(wanted) or _loop_of(wanted) or _domain_of(wanted)
 
 
 def await_end_of_users(path: Path, seconds: float) -> None:
     """Wait, that long at most, for the end of the processes that have it open."""
     end = time.monotonic() + seconds
-    for process in list(_holders(path.stat(), _PROC)):
+    for process in list(_holders(path.stat())):
         try:
             pidfd = os.pidfd_open(int(process.name))
         except ProcessLookupError:
@@ -31,14 +36,14 @@ def await_end_of_users(path: Path, seconds: float) -> None:
             os.close(pidfd)
 
 
-def _process_of(wanted: os.stat_result, proc: Path) -> str:
-    for process in _holders(wanted, proc):
+def _process_of(wanted: os.stat_result) -> str:
+    for process in _holders(wanted):
         return f"process {process.name}, {_name(process)}"
     return ""
 
 
-def _holders(wanted: os.stat_result, proc: Path) -> Iterator[Path]:
-    for process in proc.iterdir():
+def _holders(wanted: os.stat_result) -> Iterator[Path]:
+    for process in _PROC.iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
                 holds = any(_same(fd, wanted) for fd in (process / "fd").iterdir())
@@ -48,13 +53,13 @@ def _holders(wanted: os.stat_result, proc: Path) -> Iterator[Path]:
                 yield process
 
 
-def _same(link: Path, wanted: os.stat_result) -> bool:
+def _same(found_at: Path, wanted: os.stat_result) -> bool:
     try:
-        found = link.stat()
+        found = found_at.stat()
     except OSError:
         return False
-    if wanted.st_rdev:
-        return found.st_rdev == wanted.st_rdev
+    if stat.S_ISBLK(wanted.st_mode):  # a character device may have the same number
+        return stat.S_ISBLK(found.st_mode) and found.st_rdev == wanted.st_rdev
     return (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
 
 
@@ -66,11 +71,23 @@ def _name(process: Path) -> str:
 
 
 def _loop_of(wanted: os.stat_result) -> str:
-    for backing in Path(_LOOPS).glob("loop*/loop/backing_file"):
+    for backing in _LOOPS.glob("loop*/loop/backing_file"):
         try:
-            found = os.stat(backing.read_text().strip())
+            found = Path(backing.read_text().strip())
         except OSError:
             continue
-        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+        if _same(found, wanted):
             return f"/dev/{backing.parts[3]}"
+    return ""
+
+
+def _domain_of(wanted: os.stat_result) -> str:
+    """A guest's disk that the kernel serves (``phy:``): no process has it, and O_EXCL succeeds."""
+    for device in _BACKENDS.glob("vbd-*/physical_device"):
+        try:
+            major, minor = (int(number, 16) for number in device.read_text().split(":"))
+        except OSError:
+            continue
+        if stat.S_ISBLK(wanted.st_mode) and os.makedev(major, minor) == wanted.st_rdev:
+            return f"domain {device.parent.name.split('-')[1]}"
     return ""
