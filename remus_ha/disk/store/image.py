@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from remus_ha.disk import errors
-from remus_ha.disk.store.users import await_end_of_users, user_of
+from remus_ha.disk.store.users import stays, user_of
 
 _BLKGETSIZE64 = 0x80081272
 _BLKZEROOUT = 0x127F
@@ -65,7 +65,8 @@ def _missing(fd: int) -> int:
 def unused(path: Path) -> int | None:
     """What is there, opened for this process alone and used by nobody; None: there is nothing.
 
-    Raises DeviceMissing, TargetKind, TargetInUse, TargetReadOnly.
+    Who is just ending is waited for, as a store of a session before. Raises DeviceMissing,
+    TargetKind, TargetInUse, TargetReadOnly.
     """
     here = {"path": path, "host": socket.gethostname()}
     try:
@@ -78,12 +79,7 @@ def unused(path: Path) -> int | None:
         raise errors.TargetReadOnly(**here, detail=e.strerror) from e
     if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
         raise errors.TargetKind(**here)
-    fd = _open(path, stat.S_ISBLK(mode), here)
-    user = user_of(path)
-    if user:
-        os.close(fd)
-        raise errors.TargetInUse(**here, by=user)
-    return fd
+    return _open_alone(path, stat.S_ISBLK(mode), here)
 
 
 def _would_be_in_memory(path: Path) -> bool:
@@ -129,11 +125,33 @@ def _open(path: Path, device: bool, here: dict[str, object], *, lock: int = fcnt
     return fd
 
 
-def open_alone(path: Path, *, patient: bool = False) -> int:
-    """Open what is there, for this process alone; a process that is just dying is waited for.
+def _open_unused(path: Path, device: bool, here: dict[str, object]) -> int:
+    fd = _open(path, device, here)
+    user = user_of(path)
+    if user:
+        os.close(fd)
+        raise errors.TargetInUse(**here, by=user)
+    return fd
 
-    ``patient``: and whoever else has it, for as long as that takes. What a dying process has still
-    to write may take its disk long, and nothing shows in /proc then that it has the image.
+
+def _open_alone(path: Path, device: bool, here: dict[str, object]) -> int:
+    """Refuses at once where somebody stays. Not all who have it can be seen: they get a while."""
+    end = time.monotonic() + _DYING_S
+    while True:
+        try:
+            return _open_unused(path, device, here)
+        except errors.TargetInUse:
+            if time.monotonic() >= end or stays(path):
+                raise
+        time.sleep(_AGAIN_S)  # the kernel tells nobody that a file is free
+
+
+def open_alone(path: Path, *, patient: bool = False) -> int:
+    """Open what is there, for this process alone, if nobody uses it; who is dying is waited for.
+
+    ``patient``: whoever has its lock is waited for, as long as that takes, and nobody else matters.
+    What a dying process has still to write may take its disk long, and nothing shows in /proc then
+    that it has the image.
 
     Raises TargetInUse, TargetReadOnly.
     """
@@ -142,21 +160,20 @@ def open_alone(path: Path, *, patient: bool = False) -> int:
         device = stat.S_ISBLK(path.stat().st_mode)
     except OSError as e:
         raise errors.TargetReadOnly(**here, detail=e.strerror) from e
+    if not patient:
+        return _open_alone(path, device, here)
     try:
         return _open(path, device, here)
     except errors.TargetInUse as e:
-        if patient:
-            print(f"{e}; waiting for it", file=sys.stderr, flush=True)
-            return _open_at_last(path, device, here)
-        await_end_of_users(path, _DYING_S)
-        return _open(path, device, here)
+        print(f"{e}; waiting for it", file=sys.stderr, flush=True)
+        return _open_at_last(path, device, here)
 
 
 def _open_at_last(path: Path, device: bool, here: dict[str, object]) -> int:
     while True:
         with contextlib.suppress(errors.TargetInUse):
             return _open(path, device, here, lock=0)
-        time.sleep(_AGAIN_S)  # the kernel tells nobody that a device is free
+        time.sleep(_AGAIN_S)
 
 
 def size_of(fd: int) -> int:

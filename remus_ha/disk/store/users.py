@@ -1,16 +1,15 @@
 """Who uses a file or a block device on this host, as far as dom0 can see."""
 
 import os
+import signal
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
-
-from remus_ha.waiting import readable
 
 _LOOPS = Path("/sys/block")
 _BACKENDS = Path("/sys/bus/xen-backend/devices")
 _PROC = Path("/proc")
+_PF_EXITING = 4  # of the kernel's task flags
 
 
 def user_of(path: Path) -> str:
@@ -22,18 +21,12 @@ def user_of(path: Path) -> str:
     return _process_of(wanted) or _loop_of(wanted) or _domain_of(wanted)
 
 
-def await_end_of_users(path: Path, seconds: float) -> None:
-    """Wait, that long at most, for the end of the processes that have it open."""
-    end = time.monotonic() + seconds
-    for process in list(_holders(path.stat())):
-        try:
-            pidfd = os.pidfd_open(int(process.name))
-        except ProcessLookupError:
-            continue
-        try:
-            readable(pidfd, end - time.monotonic())
-        finally:
-            os.close(pidfd)
+def stays(path: Path) -> bool:
+    """Whether somebody is seen who has it and is not just ending."""
+    wanted = path.stat()
+    if _loop_of(wanted) or _domain_of(wanted):
+        return True
+    return not all(_is_ending(process) for process in _holders(wanted))
 
 
 def _process_of(wanted: os.stat_result) -> str:
@@ -46,11 +39,16 @@ def _holders(wanted: os.stat_result) -> Iterator[Path]:
     for process in _PROC.iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
-                holds = any(_same(fd, wanted) for fd in (process / "fd").iterdir())
+                holds = any(_same(fd, wanted) for fd in _files(process))
             except OSError:
                 continue  # it has ended, or is a process of the kernel
             if holds:
                 yield process
+
+
+def _files(process: Path) -> list[Path]:
+    """What it has open. The first thread of one that is killed may be gone before the others."""
+    return list((process / "fd").iterdir()) or list(process.glob("task/*/fd/*"))
 
 
 def _same(found_at: Path, wanted: os.stat_result) -> bool:
@@ -68,6 +66,29 @@ def _name(process: Path) -> str:
         return (process / "comm").read_text().strip()
     except OSError:
         return "ended meanwhile"
+
+
+def _is_ending(process: Path) -> bool:
+    """Whether it was killed, or dies with its parent, as a store's qemu-nbd does.
+
+    It has its files until what it is writing is written.
+    """
+    try:
+        return _is_killed(_PROC / _status(process)[1]) or _is_killed(process)
+    except OSError:
+        return True  # one of them has ended meanwhile
+
+
+def _is_killed(process: Path) -> bool:
+    """Raises OSError."""
+    fields = _status(process)
+    pending = int(fields[28])
+    return bool(int(fields[6]) & _PF_EXITING or pending >> (signal.SIGKILL - 1) & 1)
+
+
+def _status(process: Path) -> list[str]:
+    """The fields of proc_pid_stat(5), from the third on: state, parent, ... Raises OSError."""
+    return (process / "stat").read_text().rpartition(")")[2].split()
 
 
 def _loop_of(wanted: os.stat_result) -> str:

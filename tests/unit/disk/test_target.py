@@ -245,7 +245,8 @@ def test_an_image_that_a_process_has_open(spec: DiskSpec) -> None:
         check_target(replace(spec, overwrite=True), UUID)
 
 
-def test_two_protections_onto_one_image(spec: DiskSpec) -> None:
+def test_two_protections_onto_one_image(spec: DiskSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "_DYING_S", 0.0)
     made(spec)
     first = image.Image.open(Path(spec.path))
     with pytest.raises(errors.TargetInUse, match="another protection"):
