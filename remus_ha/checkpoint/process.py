@@ -34,6 +34,7 @@ from remus_ha.core.witness import Ledger
 from remus_ha.deciding import ACCEPT_STORE, Decider
 from remus_ha.disk.base import DiskDriver, Mirrored, Stores
 from remus_ha.disk.lineage import Lineage, generation_of, in_session, record
+from remus_ha.disk.store.recover import forget
 from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hotplug import records
@@ -322,6 +323,8 @@ class Primary:
         for disk in s.disks:
             path = Path(disk.path)
             now = in_session(generation_of(path, s.uuid, disk.vdev), known)
+            if not disk.uri:
+                forget(path)  # if it was a replica before
             record(path, Lineage(s.uuid, disk.vdev, now))
         hello = Hello(
             session=bytes.fromhex(s.session),

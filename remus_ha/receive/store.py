@@ -18,6 +18,7 @@ from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.errors import DaemonLost
 from remus_ha.disk.tapdisk.uri import parse
 from remus_ha.loop import Loop
+from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.pulse import Pulse
 from remus_ha.stream.tcp import listen
 
@@ -76,6 +77,7 @@ class OwnStore(Store):
 
     def __init__(self, spec: DiskSpec, uuid: str, directory: Path) -> None:
         super().__init__(spec)
+        self._uuid = uuid
         self._journal = journal_of(Path(spec.path))
         self._file = directory / f"store-{spec.vdev}.json"
         self._socket = directory / f"store-{spec.vdev}.sock"
@@ -87,7 +89,7 @@ class OwnStore(Store):
             return launch.begin(self._setup(known), self._file, listener, self._log, tls)
 
     def _setup(self, known: bool) -> Setup:
-        spec = self.spec
+        spec, session = self.spec, Incoming.load(self._uuid).request
         return Setup(
             disk=spec.vdev,
             path=spec.path,
@@ -99,6 +101,8 @@ class OwnStore(Store):
             limit=spec.limit,
             format=spec.format,
             overwrite=spec.overwrite,
+            session=session.session,
+            images=[disk.path for disk in session.disks],
         )
 
     def connect(self, loop: Loop, said: Said, ended: Ended) -> None:

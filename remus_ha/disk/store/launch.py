@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class Setup:
     """What a store's process works from. ``size`` and ``limit`` are octets.
 
     ``known``: an image that is there already may be overwritten; ``overwrite``: the operator said
-    so. ``ready_fd``: where the process says how its start went.
+    so. ``ready_fd``: where the process says how its start went. ``images`` are those of all of the
+    ``session``'s disks; without a session it is not known which belong together.
     """
 
     disk: str
@@ -61,6 +63,8 @@ class Setup:
     limit: int
     format: str = "raw"
     overwrite: bool = False
+    session: str = ""
+    images: Sequence[str] = ()
     ready_fd: int = -1
 
     @classmethod

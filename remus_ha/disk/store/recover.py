@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 from remus_ha.disk import plugin
-from remus_ha.disk.errors import DiskError
+from remus_ha.disk.errors import DiskError, LineageUnwritable
+from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.images import open_again
-from remus_ha.disk.store.launch import Setup, StoreFailed
+from remus_ha.disk.store.launch import SETUP, Setup, StoreFailed
 from remus_ha.exceptions import RemusError
 
 
@@ -59,6 +60,20 @@ def recover(setup: Setup, commit: int, *, patient: bool = False) -> int:
         return store.finish()
     finally:
         store.end()
+
+
+def forget(image: Path) -> None:
+    """What a dead store has left is not for what the image holds now.
+
+    Whoever calls it has the image. Its lineage stays. Raises LineageUnwritable.
+    """
+    directory = journal_of(image)
+    # The state goes first: without it nobody takes up the rest.
+    try:
+        for left in (directory / "state", directory / SETUP, *directory.glob("epoch-*")):
+            left.unlink(missing_ok=True)
+    except OSError as e:
+        raise LineageUnwritable(path=image, detail=e.strerror or e) from e
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ from remus_ha.disk.lineage import (
 )
 from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store import recover
-from remus_ha.disk.store.launch import StoreRefused
+from remus_ha.disk.store.launch import SETUP, Setup, StoreRefused
 from remus_ha.disk.store.users import user_of
 from remus_ha.disk.target import claim, may_overwrite
 from remus_ha.guest_vifs import GuestVifs
@@ -406,10 +406,33 @@ def test_a_whole_replica_is_a_step_behind_the_guests_own_image(pair: Pair) -> No
     pair.wait(lambda: noted(pair) == pair.primary_process._decider.ledger.session - 1 > NEVER)
 
 
+def test_a_journal_tells_which_images_belong_together(pair: Pair) -> None:
+    pair.start()
+    pair.wait_protected()
+    setups = [Setup.load(journal_of(pair.image(vdev)) / SETUP) for vdev in pair.disks]
+    assert {setup.session for setup in setups} == {pair.request(pair._own).session}
+    assert [setup.images for setup in setups] == [[str(pair.image(v)) for v in pair.disks]] * 2
+
+
+def test_what_a_store_left_is_not_for_an_image_that_is_the_guests_own_now(pair: Pair) -> None:
+    """``disk recover`` would bring it in."""
+    own = pair.root / "own.img"
+    left = [journal_of(own) / name for name in (SETUP, "state", "epoch-3")]
+    left[0].parent.mkdir()
+    for path in left:
+        path.touch()
+    pair.paths["xvda"] = own
+    pair.start()
+    pair.wait_protected()
+    assert not any(path.exists() for path in left)
+    assert generation_of(own, UUID, "xvda") > NEVER
+
+
 def test_an_image_that_was_made_is_known_after_another_disks_refusal(pair: Pair) -> None:
     """The next attempt need not be forced over it."""
     pair.image("xvdb").write_bytes(b"x" * SIZE)  # nobody knows it
     incoming = Incoming(pair.request(pair._own), "b", "nonce-b", "127.0.0.1", 0)
+    incoming.save()
     specs = incoming.request.disks
     stores = Stores(Loop(), UUID, incoming.directory(), specs, Told(*[pytest.fail] * 9))
     with pytest.raises(StoreRefused, match="DISK-"):

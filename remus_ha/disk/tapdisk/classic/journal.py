@@ -32,17 +32,6 @@ def take_up(image: Path) -> None:
         recover(_setup(image, 0, Ack.DURABLE, LIMIT), -1)
 
 
-def forget(image: Path) -> None:
-    """What a dead store has left belongs to an image that has been replaced. Raises OSError.
-
-    Whoever calls it has the image's lock. The image's lineage stays.
-    """
-    directory = journal_of(image)
-    # The state goes first: without it nobody takes up the rest.
-    for left in (directory / "state", directory / SETUP, *directory.glob("epoch-*")):
-        left.unlink(missing_ok=True)
-
-
 def begin(image: Path, size: int, commit: Commit, ack: Ack, limit: int) -> Path:
     """The directory of a new store, which ``remus-ha disk recover`` understands. Raises OSError."""
     directory = journal_of(image)

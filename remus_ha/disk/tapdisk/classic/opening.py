@@ -8,6 +8,7 @@ from pathlib import Path
 from remus_ha.disk.errors import TargetInUse, TargetReadOnly
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.image import Image
+from remus_ha.disk.store.recover import forget
 from remus_ha.disk.store.users import user_of
 from remus_ha.disk.tapdisk.classic import journal
 from remus_ha.disk.tapdisk.classic.apart import Apart, Taken, is_the_guests
@@ -42,7 +43,7 @@ def open_disk(setup: Setup, log: Log) -> Disk:
     image = _open_image(named, take_up=not is_older)
     apart, taken = Apart(path), Taken(path)
     if is_older:
-        journal.forget(path)
+        forget(path)
     if setup.in_sync:
         taken.clear()
         apart.clear()  # last: until all of it is forgotten nobody is paired with this image
