@@ -96,9 +96,7 @@ class EpochStore:
         self._direct_octets = 0
         self._direct_failed = False
         self._unsynced = 0  # octets of the synchronisation
-        self._syncing = (
-            threading.Lock()
-        )  # an error is told to one caller: the next finds the poison
+        self._syncing = threading.Lock()  # one at a time: an error is told to one of them only
         self._sync_at = 0.0
         self._waiting = 0  # writes that wait for room
         self._written = 0  # writes that are done with, well or not
@@ -113,9 +111,7 @@ class EpochStore:
             for left in directory.glob("epoch-*"):
                 left.unlink()
         self._state = StateFile(directory / "state", durable=self._durable, anew=anew)
-        self._taken = (
-            self._state.now.applied
-        )  # the epoch up to which the image has all, synced or not
+        self._taken = self._state.now.applied  # and what the image has without a sync
         self._closed = self._state.now.prepared
         self._open = self._closed + 1
         if not anew:
