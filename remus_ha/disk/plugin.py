@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 _SYSTEM = ("/usr/sbin", "/usr/bin")
 # Socket activation (sd_listen_fds(3)): the listening socket is descriptor 3 of this very process.
 # Not sh: dash knows no descriptor above 9.
-_EXEC = 'exec 3<&"$0" && LISTEN_FDS=1 LISTEN_PID=$$ exec nbdkit "$@"'
+_EXEC = 'exec 3<&"$0" && LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
 _ABOVE_LISTENER = 4
 
 
@@ -148,8 +148,15 @@ def nbdkit(
     listener: socket.socket, words: Sequence[str], *pass_fds: int, output: int | None = None
 ) -> subprocess.Popen[bytes]:
     """Start nbdkit with these words; it serves on ``listener``. Raises OSError."""
+    return serving(listener, ["nbdkit", *words], *pass_fds, output=output)
+
+
+def serving(
+    listener: socket.socket, command: Sequence[str], *pass_fds: int, output: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program that takes its listening socket over as of systemd. Raises OSError."""
     return subprocess.Popen(
-        ["bash", "-c", _EXEC, str(listener.fileno()), *words],
+        ["bash", "-c", _EXEC, str(listener.fileno()), *command],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import socket
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +11,7 @@ from remus_ha.disk.qemu import names
 from remus_ha.disk.qemu.errors import QemuRefused, QemuUnreachable, QmpLibraryMissing
 
 try:
-    from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
+    from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
 except ImportError as e:  # only guests with disks need it
     raise QmpLibraryMissing() from e
 
@@ -61,6 +63,15 @@ class Monitor:
             raise QemuRefused(command=command, detail=str(e) or "it is gone") from e
         except TimeoutError as e:
             raise QemuRefused(command=command, detail=f"no answer in {deadline_s} s") from e
+
+    @property
+    def lives(self) -> bool:
+        """Whether QEMU is there; this connection to it may be lost."""
+        if self._client.runstate is Runstate.RUNNING:
+            return True
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            return probe.connect_ex(str(self._path)) in (0, errno.EAGAIN)
 
     @property
     def has_events(self) -> bool:

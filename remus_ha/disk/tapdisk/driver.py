@@ -26,6 +26,8 @@ from remus_ha.disk.tapdisk.link import Link, Server
 from remus_ha.disk.tapdisk.marks import Marks
 from remus_ha.disk.tapdisk.names import Files
 
+_AGAIN_S = 2.0
+
 
 class TapdiskDisks(QemuWorker):
     """``quiesce`` is never used: nothing has to stand still for these disks.
@@ -165,14 +167,21 @@ class TapdiskDisks(QemuWorker):
 
     async def _take_off(self, monitor: Monitor) -> None:
         """All at once: what a dead server has left waiting shall not wait for the other disks."""
-        await asyncio.gather(*(self._try_take_off(monitor, disk) for disk in self._disks))
+        await asyncio.gather(*(self._take_until_off(monitor, disk) for disk in self._disks))
 
-    async def _try_take_off(self, monitor: Monitor, disk: Mirrored) -> None:
-        try:
-            await self._take_one_off(monitor, disk)
-        except (DiskError, OSError) as e:
-            self._log(f"{disk.vdev} could not be moved back to its image: {e}")
-            self._leave(disk.vdev)
+    async def _take_until_off(self, monitor: Monitor, disk: Mirrored) -> None:
+        """Again and again: as long as there is a QEMU, the guest needs somebody who serves."""
+        said = ""
+        while True:
+            try:
+                return await self._take_one_off(monitor, disk)
+            except (DiskError, OSError) as e:
+                before, said = said, f"{disk.vdev} could not be moved back to its image: {e}"
+            if said != before:
+                self._log(said)
+            if not monitor.lives:
+                return await self._servers.pop(disk.vdev).end()
+            await asyncio.sleep(_AGAIN_S)
 
     async def _take_one_off(self, monitor: Monitor, disk: Mirrored) -> None:
         """Raises DiskError, OSError; the guest goes on on the block server then."""
@@ -203,17 +212,15 @@ class TapdiskDisks(QemuWorker):
         moving = asyncio.create_task(move)
         try:
             while not moving.done():
-                if not server.lives:
+                stands_in = not server.lives
+                if stands_in:
                     server.stand_in()
                 over = asyncio.create_task(server.over())
                 await asyncio.wait((moving, over), return_when=asyncio.FIRST_COMPLETED)
+                if stands_in and over.done():  # the next one may end as soon
+                    await asyncio.wait((moving,), timeout=_AGAIN_S)
                 over.cancel()
         except (DiskError, OSError):
             moving.cancel()
             raise
         await moving
-
-    def _leave(self, vdev: str) -> None:
-        server = self._servers.pop(vdev, None)
-        if server is not None:
-            server.leave()

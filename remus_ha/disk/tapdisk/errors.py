@@ -191,7 +191,7 @@ class ServerDidNotStart(TapdiskError):
     code = "DISK-131"
     cause = "the block server of {disk} did not start ({detail}); its log is {log}"
     remedy = (
-        "Install nbdkit, its Python plugin and libnbd's Python module here ('python3-libnbd'): "
+        "Install nbdkit, its Python plugin, Debian's python3-libnbd and qemu-utils here: "
         "'nbdkit python --version' must work."
     )
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -100,6 +101,9 @@ class Server:
 
     def start(self) -> Link:
         """Raises ServerDidNotStart, ServerRefused, ServerGone."""
+        if shutil.which("qemu-nbd", path=plugin.environment()["PATH"]) is None:
+            detail = "qemu-nbd, which would stand in for it, is missing"
+            raise ServerDidNotStart(disk=self._files.vdev, detail=detail, log=self._files.log)
         self._listener = self._listen()
         starting = launch.begin(self._setup, self._files.setup, self._listener, self._files.log)
         starting.wait()
@@ -124,12 +128,19 @@ class Server:
         return listener
 
     def stand_in(self) -> None:
-        """In place of a block server that has ended: the image alone. Raises ServerDidNotStart."""
+        """In place of a block server that has ended: the image alone. Raises ServerDidNotStart.
+
+        qemu-nbd outlives whoever starts it, and ends when its last client is gone. One that is told
+        to end closes its connections, where nbdkit would answer the guest's writes with errors.
+        """
         if self._listener is None:
             self._listener = self._listen()
-        words = ["--foreground", "--filter=exitlast", "file", self._setup.path]
+        file = {"filename": self._setup.path, "locking": "off"}  # the guest's QEMU has it as well
+        image = "json:" + json.dumps({"driver": "raw", "file": file})
         try:
-            self._process = plugin.nbdkit(self._listener, words)
+            with open(self._files.log, "ab") as log:
+                command = ["qemu-nbd", "--discard=unmap", image]
+                self._process = plugin.serving(self._listener, command, output=log.fileno())
         except OSError as e:
             raise ServerDidNotStart(disk=self._files.vdev, detail=e, log=self._files.log) from e
 
@@ -172,26 +183,13 @@ class Server:
             link.order("quit")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(link.over(), _END_S)
-        self._reap()
-        self.leave()
-
-    def leave(self) -> None:
-        """It goes on alone, for as long as a QEMU is connected. Idempotent."""
-        link = self.link
-        if link is not None:
             link.close()
         if self._listener is not None:
             self._listener.close()
-
-    def _reap(self) -> None:
-        """One that serves nobody ends by itself."""
         process, self._process = self._process, None
-        if process is not None:
-            try:
-                process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None:  # the kernel has all that it was asked to write
+            process.kill()
+            process.wait()
 
 
 async def _ended(process: "subprocess.Popen[bytes]") -> None:

@@ -48,8 +48,8 @@ def ending(tmp_path: Path) -> Iterator[Ending]:
 
 @pytest.mark.parametrize(
     "use",
-    [lambda server: server.order("free"), Server.over, Server.free, Server.end, Server.leave],
-    ids=["order", "over", "free", "end", "leave"],
+    [lambda server: server.order("free"), Server.over, Server.free, Server.end],
+    ids=["order", "over", "free", "end"],
 )
 def test_a_server_that_ends_meanwhile_is_no_error(
     ending: Ending, use: Callable[[Server], object]

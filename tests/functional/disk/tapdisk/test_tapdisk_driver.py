@@ -3,21 +3,29 @@
 What "the guest" writes comes into QEMU over NBD.
 """
 
+import json
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from remus_ha.disk import digests
+from remus_ha.disk import digests, plugin
 from remus_ha.disk.base import Mirrored, Stage, Stores
 from remus_ha.disk.errors import DiskError
 from remus_ha.disk.qemu.errors import QemuUnreachable
 from remus_ha.disk.tapdisk.driver import TapdiskDisks
-from remus_ha.disk.tapdisk.errors import AnotherImage, ReplicationLost, ServerGone
+from remus_ha.disk.tapdisk.errors import (
+    AnotherImage,
+    ReplicationLost,
+    ServerDidNotStart,
+    ServerGone,
+)
 from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
 from tests.functional.disk.writers import BLOCK, Nbd, Writers, block, number_in
@@ -95,8 +103,8 @@ class Session:
 
     def server_pid(self, *, stand_in: bool = False) -> int:
         """Of the block server, or of what stands in for it."""
-        setup = f"setup={self.directory / 'xvda.json'}"
-        wanted = f"file\0{self.guest.image}\0".encode() if stand_in else setup.encode()
+        ours, theirs = f"setup={self.directory / 'xvda.json'}", f'"filename": "{self.guest.image}"'
+        wanted = (theirs if stand_in else ours).encode()
         for process in Path("/proc").iterdir():
             try:
                 if process.name.isdigit() and wanted in (process / "cmdline").read_bytes():
@@ -471,6 +479,71 @@ def test_a_block_server_that_hangs_is_ended_and_the_guest_sees_nothing(
     assert guest.leftovers() == []
 
 
+@contextmanager
+def misled(session: Session) -> Iterator[None]:
+    """Inside, no disk can be moved back: whoever tries finds another image's name in its setup."""
+    file = session.directory / "xvda.json"
+    right = file.read_text()
+    file.write_text(json.dumps({**json.loads(right), "path": "/nowhere.img"}))
+    try:
+        yield
+    finally:
+        file.write_text(right)
+
+
+def lose_the_server(session: Session) -> None:
+    """Until the disk has been found to be immovable."""
+    os.kill(session.server_pid(), signal.SIGKILL)
+    assert isinstance(reach(session.driver, Stage.FREEING), ServerGone)
+    end = time.monotonic() + DEADLINE_S
+    while not session.said:
+        assert time.monotonic() < end
+        session.pump_for(0.1)
+
+
+def test_a_disk_that_cannot_be_moved_back_yet_is_served_and_not_called_free(
+    guest: Guest, session: Session
+) -> None:
+    writers = Writers(guest.nbd, threads=8)
+    session.begin()
+    with misled(session):
+        lose_the_server(session)
+        writers.wait(100)
+        os.kill(session.server_pid(stand_in=True), signal.SIGTERM)
+        writers.wait(100)
+        assert session.driver.stage is Stage.FREEING
+        assert len(session.said) == 1
+    assert session.free() is None
+    writers.wait(100)
+    writers.stop()
+    writers.check(guest.image)
+    assert guest.leftovers() == []
+
+
+def test_what_stands_in_for_a_dead_server_outlives_the_process_that_has_started_it(
+    guest: Guest, backup: Backup
+) -> None:
+    second = Session(guest, backup)
+    child = os.fork()
+    if child == 0:
+        first = Session(guest, backup)
+        first.begin()
+        with misled(first):
+            lose_the_server(first)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    writers = Writers(guest.nbd, threads=8)
+    writers.wait(100)
+    assert second.free() is None
+    second.driver.close()
+    assert second.said == []
+    assert guest.leftovers() == []
+    assert second.server_pid(stand_in=True) == 0
+    writers.wait(100)
+    writers.stop()
+    writers.check(guest.image)
+
+
 def test_nobody_vouches_for_an_epoch_after_a_loss(
     guest: Guest, backup: Backup, session: Session
 ) -> None:
@@ -534,14 +607,34 @@ def test_a_qemu_that_is_gone(guest: Guest, backup: Backup) -> None:
     session.driver.close()
 
 
+@pytest.mark.parametrize("stand_in", [False, True])
 def test_a_qemu_that_ends_takes_its_block_server_with_it(
-    guest: Guest, backup: Backup, tmp_path: Path
+    guest: Guest, backup: Backup, stand_in: bool
 ) -> None:
     session = Session(guest, backup)
     session.begin()
-    server = os.pidfd_open(session.server_pid())
-    guest.end()
-    session.free()
-    session.driver.close()
+    with misled(session):
+        if stand_in:
+            lose_the_server(session)
+        server = os.pidfd_open(session.server_pid(stand_in=stand_in))
+        guest.end()
+        session.free()
+        session.driver.close()
     assert readable(server, DEADLINE_S)
     os.close(server)
+
+
+def test_no_disk_is_moved_where_nothing_could_stand_in_for_its_server(
+    guest: Guest, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "nbdkit"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setattr(plugin, "_SYSTEM", (str(programs),))
+    monkeypatch.setenv("PATH", str(programs))
+    session.driver.begin()
+    loss = reach(session.driver, Stage.FREE)
+    assert isinstance(loss, ServerDidNotStart)
+    assert "qemu-nbd" in str(loss)
+    assert guest.leftovers() == []
