@@ -63,7 +63,7 @@ async def is_ours(monitor: Monitor, vdev: str) -> bool:
 
     Raises QemuRefused.
     """
-    return names.server(vdev) in await _names(monitor) or names.keep(vdev) in await _kept(monitor)
+    return names.server(vdev) in await _files(monitor) or names.keep(vdev) in await _kept(monitor)
 
 
 async def move_to_server(monitor: Monitor, disk: Mirrored, files: names.Files) -> None:
@@ -97,11 +97,16 @@ async def _keep(monitor: Monitor, disk: Mirrored, socket: Path) -> None:
 async def move_back(
     monitor: Monitor, disk: Mirrored, path: Path, log: Callable[[str], None]
 ) -> None:
-    """As it was before. Raises DiskError."""
-    await _reopen(monitor, disk.node, await _image_node(monitor, disk, path))
+    """As it was before. Raises DiskError.
+
+    The guest may not have it any more, and another one in its place: that is left alone.
+    """
+    server, below = names.server(disk.vdev), await _files(monitor)
+    if server in below:
+        if below.get(disk.node) == below[server]:
+            await _reopen(monitor, disk.node, await _image_node(monitor, disk, path))
+        await monitor.do("blockdev-del", node_name=server)
     try:
-        if names.server(disk.vdev) in await _names(monitor):
-            await monitor.do("blockdev-del", node_name=names.server(disk.vdev))
         if names.keep(disk.vdev) in await _kept(monitor):
             await monitor.do("block-export-del", id=names.keep(disk.vdev), mode="hard")
         if not await _kept(monitor):
@@ -110,8 +115,9 @@ async def move_back(
         log(str(e))
 
 
-async def _names(monitor: Monitor) -> set[str]:
-    return {node["node-name"] for node in await _nodes(monitor)}
+async def _files(monitor: Monitor) -> dict[str, str]:
+    """What each node lies in, in QEMU's words."""
+    return {node["node-name"]: node["file"] for node in await _nodes(monitor)}
 
 
 async def _kept(monitor: Monitor) -> set[str]:

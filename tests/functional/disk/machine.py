@@ -66,7 +66,8 @@ class Guest:
             check=True,
             timeout=DEADLINE_S,
         )
-        self._process = os.pidfd_open(int(pid.read_text()))
+        self._pid = int(pid.read_text())
+        self._process = os.pidfd_open(self._pid)
         with Qmp(own) as monitor:
             address = {"type": "unix", "data": {"path": str(self.nbd)}}
             monitor.execute("nbd-server-start", addr=address)
@@ -80,6 +81,28 @@ class Guest:
             )
         self.own = own
         self.paused = 0
+
+    def detach(self) -> None:
+        """As libxl does: the node goes, and what lies below it if nobody else has that."""
+        with Qmp(self.own) as monitor:
+            monitor.execute("block-export-del", id="guest", mode="hard")
+            monitor.wait_event("BLOCK_EXPORT_DELETED")
+            monitor.execute("blockdev-del", **{"node-name": self.node})
+
+    def attach(self, image: Path) -> None:
+        """Another image as the same disk."""
+        with Qmp(self.own) as monitor:
+            file = {"driver": "file", "filename": str(image)}
+            options = {"driver": "raw", "node-name": self.node, "file": file}
+            monitor.execute("blockdev-add", **options)
+
+    def has_open(self, file: Path) -> bool:
+        """Whether its QEMU has."""
+        for descriptor in Path(f"/proc/{self._pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a monitor's connection, closed by now
+                if os.readlink(descriptor) == str(file):
+                    return True
+        return False
 
     @contextmanager
     def quiesce(self) -> Iterator[None]:
@@ -96,7 +119,8 @@ class Guest:
     def leftovers(self) -> list[str]:
         with Qmp(self.own) as monitor:
             jobs = monitor.execute("query-block-jobs")
-        found = [*self.nodes(), *(job["device"] for job in jobs)]
+            exports = monitor.execute("query-block-exports")
+        found = [*self.nodes(), *(job["device"] for job in jobs), *(e["id"] for e in exports)]
         return sorted(name for name in found if name.startswith("remus-"))
 
     def signal(self, number: signal.Signals) -> None:

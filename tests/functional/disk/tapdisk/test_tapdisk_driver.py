@@ -377,7 +377,7 @@ def test_a_disk_that_was_free_is_protected_again(
     other = Backup(second)
     again = Session(guest, other)
     again.begin()
-    assert guest.leftovers() == ["remus-tap-xvda"]
+    assert guest.leftovers() == ["remus-keep-xvda", "remus-tap-xvda"]
     Nbd(guest.nbd).write(0, block(3))
     again.epoch(0)
     assert other.image.read_bytes() == guest.image.read_bytes()
@@ -605,6 +605,27 @@ def test_a_qemu_that_is_gone(guest: Guest, backup: Backup) -> None:
     session.driver.begin()
     assert isinstance(reach(session.driver, Stage.FREE), QemuUnreachable)
     session.driver.close()
+
+
+@pytest.mark.parametrize("server_dies", [False, True])
+@pytest.mark.parametrize("another", [False, True])
+def test_of_a_disk_that_is_detached_nothing_stays(
+    guest: Guest, session: Session, tmp_path: Path, server_dies: bool, another: bool
+) -> None:
+    """Also where another one has come in its place: that is left alone."""
+    session.begin()
+    guest.detach()
+    if another:
+        (tmp_path / "another.img").write_bytes(bytes(BLOCK))
+        guest.attach(tmp_path / "another.img")
+    if server_dies:
+        os.kill(session.server_pid(), signal.SIGKILL)
+        assert isinstance(reach(session.driver, Stage.FREE), ServerGone)
+    session.free()
+    assert session.said == []
+    assert guest.leftovers() == []
+    assert not guest.has_open(guest.image)
+    assert guest.has_open(tmp_path / "another.img") is another
 
 
 @pytest.mark.parametrize("stand_in", [False, True])
