@@ -29,6 +29,7 @@ from remus_ha.disk.qemu.errors import (
 )
 from remus_ha.disk.qemu.monitor import Monitor
 from remus_ha.disk.qemu.rest import Quiesce
+from remus_ha.lab.errors import TimedOut
 from remus_ha.lab.qmp import Qmp
 from remus_ha.waiting import readable
 from tests.functional.disk.machine import DEADLINE_S, SIZE, Backup, Guest, Orders, reach
@@ -267,6 +268,41 @@ def test_a_store_that_hangs_holds_a_write_until_it_is_freed(
     assert writing.is_alive(), "it did not wait for the store"
     driver.free()
     writing.join(DEADLINE_S)
+    assert "wrote" in answers[0]
+    reach(driver, Stage.FREE)
+    client.kill()
+    assert guest.image.read_bytes()[0] == 3
+    assert guest.leftovers() == []
+
+
+def cancel_until_it_hangs(guest: Guest) -> None:
+    with Qmp(guest.own, timeout_s=5.0) as another:
+        another.execute("block-job-cancel", device="remus-xvda", force=True)
+        while True:
+            another.execute("query-status")
+
+
+def test_a_qemu_that_hangs_in_a_cancel_is_freed(
+    guest: Guest, backup: Backup, driver: QemuDisks
+) -> None:
+    """Somebody else cancels the job of a store that hangs: QEMU takes over no command any more,
+
+    but for one out of band.
+    """
+    driver.begin()
+    reach(driver, Stage.MIRRORED)
+    client = Client.of(guest.nbd)
+    backup.stop()
+    answers: list[str] = []
+    writing = threading.Thread(target=lambda: answers.append(client.write(0, 4096, 3)))
+    writing.start()
+    writing.join(0.5)
+    with pytest.raises(TimedOut):
+        cancel_until_it_hangs(guest)
+    assert not answers
+    driver.free()
+    writing.join(10.0)
+    assert answers
     assert "wrote" in answers[0]
     reach(driver, Stage.FREE)
     client.kill()
