@@ -16,6 +16,7 @@ def client(guest: FakeGuest, proto: str) -> LedgerClient:
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
 def test_a_good_guest_passes(proto: str) -> None:
+    began = time.monotonic()
     with FakeGuest(proto).running() as guest, client(guest, proto) as asking:
         for _ in range(6):
             asking.wait_answer(time.monotonic(), 10)
@@ -24,7 +25,7 @@ def test_a_good_guest_passes(proto: str) -> None:
     assert report.finished
     assert report.answers == report.sent > 5
     assert len(report.latencies_ms) == report.answers
-    assert 0 < report.silence_ms < 5000
+    assert 0 < report.silence_ms <= (time.monotonic() - began) * 1e3
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
