@@ -14,9 +14,8 @@ from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store import recover
 from remus_ha.disk.store.image import open_alone
 from remus_ha.disk.store.launch import SETUP, Setup
+from remus_ha.disk.store.state import FILE as STATE
 from remus_ha.disk.store.state import progress_of
-
-STATE = "state"
 
 
 class NoJournal(DiskError):

@@ -116,6 +116,7 @@ class Backup:
             incoming.directory(),
             self._request.disks,
             told,
+            session=self._request.session,
         )
         self._unusable = False
         self._replica = Replica(

@@ -2,7 +2,7 @@
 
 import abc
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from remus_ha.disk.tapdisk.classic.files import Files
 from remus_ha.disk.tapdisk.errors import DaemonLost
 from remus_ha.disk.tapdisk.uri import parse
 from remus_ha.loop import Loop
-from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.pulse import Pulse
 from remus_ha.stream.tcp import listen
 
@@ -75,9 +74,17 @@ class OwnStore(Store):
 
     can_be_taken_up = True
 
-    def __init__(self, spec: DiskSpec, uuid: str, directory: Path) -> None:
+    def __init__(
+        self,
+        spec: DiskSpec,
+        uuid: str,
+        directory: Path,
+        session: str = "",
+        images: Sequence[str] = (),
+    ) -> None:
+        """``session`` and ``images`` as ``Setup`` has them."""
         super().__init__(spec)
-        self._uuid = uuid
+        self._session, self._images = session, images
         self._journal = journal_of(Path(spec.path))
         self._file = directory / f"store-{spec.vdev}.json"
         self._socket = directory / f"store-{spec.vdev}.sock"
@@ -89,7 +96,7 @@ class OwnStore(Store):
             return launch.begin(self._setup(known), self._file, listener, self._log, tls)
 
     def _setup(self, known: bool) -> Setup:
-        spec, session = self.spec, Incoming.load(self._uuid).request
+        spec = self.spec
         return Setup(
             disk=spec.vdev,
             path=spec.path,
@@ -101,8 +108,8 @@ class OwnStore(Store):
             limit=spec.limit,
             format=spec.format,
             overwrite=spec.overwrite,
-            session=session.session,
-            images=[disk.path for disk in session.disks],
+            session=self._session,
+            images=self._images,
         )
 
     def connect(self, loop: Loop, said: Said, ended: Ended) -> None:
@@ -154,6 +161,12 @@ class DaemonStore(Store):
         """Nothing of it was the session's."""
 
 
-def store_of(spec: DiskSpec, uuid: str, directory: Path, daemons: Path) -> Store:
-    """Raises UriInvalid."""
-    return DaemonStore(spec, daemons) if spec.uri else OwnStore(spec, uuid, directory)
+def stores_of(
+    specs: Sequence[DiskSpec], uuid: str, directory: Path, daemons: Path, session: str
+) -> list[Store]:
+    """Those of one session. Raises UriInvalid."""
+    images = [spec.path for spec in specs]
+    return [
+        DaemonStore(spec, daemons) if spec.uri else OwnStore(spec, uuid, directory, session, images)
+        for spec in specs
+    ]

@@ -19,7 +19,7 @@ from remus_ha.disk.store.launch import StoreFailed
 from remus_ha.disk.tapdisk.fifo import DIRECTORY
 from remus_ha.exceptions import RemusError
 from remus_ha.loop import Loop
-from remus_ha.receive.store import Store, store_of
+from remus_ha.receive.store import Store, stores_of
 
 SILENCE_S = 10.0  # a store that has not finished by then is ended, if its work can be taken up
 RECOVERIES = 3  # tries to take up a journal, before the copy is given up for it
@@ -62,11 +62,12 @@ class Stores:
         specs: tuple[DiskSpec, ...],
         told: Told,
         *,
+        session: str = "",
         daemons: Path = DIRECTORY,
     ) -> None:
-        """Raises UriInvalid."""
+        """``session`` is left in the journals. Raises UriInvalid."""
         self._loop, self._directory, self._told = loop, directory, told
-        self._stores = [store_of(spec, uuid, directory, daemons) for spec in specs]
+        self._stores = stores_of(specs, uuid, directory, daemons, session)
         self._committing = -1  # ordered, and not yet reported
         self._committed = -1  # where ``finish`` shall end
         self._finishing = False

@@ -39,7 +39,7 @@ from remus_ha.disk.errors import (
 from remus_ha.disk.store.images import StoreImage
 from remus_ha.disk.store.log import EpochLog
 from remus_ha.disk.store.pieces import ZEROES, Entry, winners
-from remus_ha.disk.store.state import Progress, StateFile
+from remus_ha.disk.store.state import FILE, Progress, StateFile
 
 LIMIT = 1 << 30  # octets of the journal; a write waits beyond
 # A QEMU's epoch ends whatever waits, and makes room then; a block server's mark stands behind the
@@ -110,7 +110,7 @@ class EpochStore:
         if anew:
             for left in directory.glob("epoch-*"):
                 left.unlink()
-        self._state = StateFile(directory / "state", durable=self._durable, anew=anew)
+        self._state = StateFile(directory / FILE, durable=self._durable, anew=anew)
         self._taken = self._state.now.applied  # and what the image has without a sync
         self._closed = self._state.now.prepared
         self._open = self._closed + 1

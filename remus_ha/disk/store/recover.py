@@ -17,6 +17,7 @@ from remus_ha.disk.spec import journal_of
 from remus_ha.disk.store.engine import Ack, EpochStore
 from remus_ha.disk.store.images import open_again
 from remus_ha.disk.store.launch import SETUP, Setup, StoreFailed
+from remus_ha.disk.store.state import FILE as STATE
 from remus_ha.exceptions import RemusError
 
 
@@ -70,7 +71,7 @@ def forget(image: Path) -> None:
     directory = journal_of(image)
     # The state goes first: without it nobody takes up the rest.
     try:
-        for left in (directory / "state", directory / SETUP, *directory.glob("epoch-*")):
+        for left in (directory / STATE, directory / SETUP, *directory.glob("epoch-*")):
             left.unlink(missing_ok=True)
     except OSError as e:
         raise LineageUnwritable(path=image, detail=e.strerror or e) from e

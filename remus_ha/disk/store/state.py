@@ -12,6 +12,7 @@ from typing import Any
 
 from remus_ha.disk.errors import StoreState
 
+FILE = "state"  # in the journal's directory: without it there is nothing to take up
 NOTHING = -1
 _MAGIC = b"RmHA-store-1\0\0\0\0"
 _FIELDS = struct.Struct("<16sqqqQ")

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from remus_ha.disk import tls
 from remus_ha.disk.spec import DiskSpec, journal_of
 from remus_ha.disk.store import recover
 from remus_ha.disk.store.launch import SETUP, Setup, StoreRefused
-from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.store import OwnStore
-from tests.unit.receive.test_request import REQUEST
 
 SIZE = 1 << 20
 
@@ -34,8 +31,6 @@ class Bed:
         session = self._directory / guest
         keys = tls.save(tls.create(), session / "tls")
         spec = DiskSpec(vdev, str(self.image), SIZE, "received", "", True, 1 << 30, 0)
-        request = replace(REQUEST, guest_uuid=guest, disks=(spec,))
-        Incoming(request, "b", "nonce-b", "127.0.0.1", 0).save()
         store = OwnStore(spec, guest, session)
         self._pids.append(store.begin("127.0.0.1", keys, known=True).wait())
         return store
@@ -50,7 +45,6 @@ class Bed:
 @pytest.fixture
 def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     monkeypatch.setattr(rundir, "LOGS", tmp_path)
-    monkeypatch.setattr(rundir, "ROOT", tmp_path / "run")
     bed = Bed(tmp_path)
     yield bed
     bed.kill()

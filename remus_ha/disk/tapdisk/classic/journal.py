@@ -9,6 +9,7 @@ from remus_ha.disk.store.engine import LIMIT, Ack
 from remus_ha.disk.store.launch import SETUP
 from remus_ha.disk.store.launch import Setup as StoreSetup
 from remus_ha.disk.store.recover import recover
+from remus_ha.disk.store.state import FILE as STATE
 from remus_ha.disk.store.state import progress_of
 from remus_ha.disk.tapdisk.classic.setup import Commit
 from remus_ha.disk.tapdisk.errors import EpochInDoubt
@@ -23,9 +24,9 @@ def take_up(image: Path) -> None:
     StorePoisoned, OSError.
     """
     directory = journal_of(image)
-    if not (directory / "state").exists():
+    if not (directory / STATE).exists():
         return
-    now = progress_of(directory / "state")
+    now = progress_of(directory / STATE)
     if now.prepared > now.committed and not (directory / _ALONE).exists():
         raise EpochInDoubt(path=image, n=now.prepared)
     if now.committed > now.applied:

@@ -254,17 +254,25 @@ def test_a_store_that_dies_is_told_and_the_guest_writes_on(
     assert guest.leftovers() == []
 
 
+def write_to_a_store_that_hangs(
+    client: Client, backup: Backup
+) -> tuple[threading.Thread, list[str]]:
+    """The write has had half a second; its answer, once there is one."""
+    backup.stop()
+    answers: list[str] = []
+    writing = threading.Thread(target=lambda: answers.append(client.write(0, 4096, 3)))
+    writing.start()
+    writing.join(0.5)
+    return writing, answers
+
+
 def test_a_store_that_hangs_holds_a_write_until_it_is_freed(
     guest: Guest, backup: Backup, driver: QemuDisks
 ) -> None:
     driver.begin()
     reach(driver, Stage.MIRRORED)
     client = Client.of(guest.nbd)
-    backup.stop()
-    answers: list[str] = []
-    writing = threading.Thread(target=lambda: answers.append(client.write(0, 4096, 3)))
-    writing.start()
-    writing.join(0.5)
+    writing, answers = write_to_a_store_that_hangs(client, backup)
     assert writing.is_alive(), "it did not wait for the store"
     driver.free()
     writing.join(DEADLINE_S)
@@ -292,11 +300,7 @@ def test_a_qemu_that_hangs_in_a_cancel_is_freed(
     driver.begin()
     reach(driver, Stage.MIRRORED)
     client = Client.of(guest.nbd)
-    backup.stop()
-    answers: list[str] = []
-    writing = threading.Thread(target=lambda: answers.append(client.write(0, 4096, 3)))
-    writing.start()
-    writing.join(0.5)
+    writing, answers = write_to_a_store_that_hangs(client, backup)
     with pytest.raises(TimedOut):
         cancel_until_it_hangs(guest)
     assert not answers
