@@ -1,10 +1,13 @@
-"""A protection is ended and begun again, also from the host that the guest came to."""
+"""A protection is ended and begun again, also from the host that the guest came to.
+
+Ended, it is in nobody's way: ``xl migrate`` works as before.
+"""
 
 import pytest
 
 from tests.lab.support.domains import tracks_dirty_pages
 from tests.lab.support.protection import Protection
-from tests.lab.support.stage import HOSTS, Stage
+from tests.lab.support.stage import HOSTS, WITNESS, Guest, Stage
 
 
 @pytest.mark.gate
@@ -22,6 +25,32 @@ def test_unprotect_and_protect_again(stage: Stage) -> None:
         assert not tracks_dirty_pages(stage.host(guest.host), guest.name)
     for name in HOSTS:  # one of them has no guest at all
         assert not stage.host(name).shell.text("remus-ha cleanup")
+    _migrate(stage, guest)
+
+
+def _migrate(stage: Stage, guest: Guest) -> None:
+    """To the other host, by xl; the register is told who has it now."""
+    old = guest.host
+    shell = stage.host(old).shell
+    shell.run(f"xl migrate {guest.name} {guest.other}", timeout_s=240)
+    stage.moved(guest, guest.other)
+    guest.clients.wait_answers()
+    assert guest.uuid_on(guest.host) == guest.uuid
+    assert not guest.uuid_on(old)
+    shell.run(f"remus-ha witness release {WITNESS} {guest.uuid}")
+    here = stage.host(guest.host).shell
+    assert "claimed" in here.text(f"remus-ha witness claim {WITNESS} {guest.uuid}")
+
+
+def test_a_migrated_guest_is_protected_from_its_new_host(stage: Stage) -> None:
+    guest = stage.guest()
+    with Protection(stage, guest) as p:
+        p.wait_checkpoints(3)
+        p.unprotect()
+    _migrate(stage, guest)
+    with Protection(stage, guest) as again:
+        again.wait_checkpoints(3)
+        again.unprotect()
 
 
 @pytest.mark.gate

@@ -20,7 +20,7 @@ from tests.lab.test_resync import VDEVS, image
 OVERWRITE = "--disk-overwrite"
 PLACE = "/srv/hanging"
 KIB_S = 256  # some writes in every epoch
-GATE = (("s2", "process"), ("c", "host"))
+GATE = (("c", "host"),)
 
 
 def _points(names: Sequence[str]) -> list[ParameterSet]:

@@ -51,7 +51,6 @@ def test_nothing_leaves_before_its_acknowledgement(stage: Stage) -> None:
         p.unprotect()
 
 
-@pytest.mark.gate
 def test_the_same_check_finds_unbuffered_output(stage: Stage) -> None:
     """With ``-F -n`` frames of every kind leave early, and the check says so."""
     guest = stage.guest()

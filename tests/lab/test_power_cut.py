@@ -55,7 +55,6 @@ def _markless(stage: Stage, p: Protection) -> Iterator[None]:
         backup.shell.run(f"iptables -D {rule}")
 
 
-@pytest.mark.gate
 def test_the_power_goes_when_an_epoch_has_come_and_its_mark_has_not(stage: Stage) -> None:
     """The restoring process has most of an epoch that never was: it goes on from the one before."""
     guest = stage.guest()

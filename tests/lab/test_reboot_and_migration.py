@@ -1,10 +1,13 @@
-"""A protected guest reboots, or somebody migrates it: as the documentation says."""
+"""A protected guest reboots, or somebody migrates it: as the documentation says.
+
+Migrating it after the protection's end is a part of ``test_again``.
+"""
 
 import pytest
 
 from remus_ha.lab.plan import Link
 from tests.lab.support.protection import ENDS, Protection
-from tests.lab.support.stage import WITNESS, Guest, Stage
+from tests.lab.support.stage import Guest, Stage
 from tests.lab.support.wire import Sighting
 
 
@@ -78,25 +81,3 @@ def test_a_migration_while_protected(stage: Stage) -> None:
         guest.clients.wait_answers()
         assert guest.uuid_on(p.primary) == guest.uuid
         assert not guest.uuid_on(p.backup)
-
-
-@pytest.mark.gate
-def test_a_migration_after_unprotect(stage: Stage) -> None:
-    """``xl migrate`` works again; once released, the guest is protected from its new host."""
-    guest = stage.guest(vifs=2)
-    with Protection(stage, guest) as p:
-        p.wait_checkpoints(3)
-        p.unprotect()
-    guest.clients.wait_answers()
-    shell = stage.host(p.primary).shell
-    shell.run(f"xl migrate {guest.name} {p.backup}", timeout_s=240)
-    stage.moved(guest, p.backup)
-    guest.clients.wait_answers()
-    assert guest.uuid_on(guest.host) == guest.uuid
-    assert not guest.uuid_on(guest.other)
-    shell.run(f"remus-ha witness release {WITNESS} {guest.uuid}")
-    here = stage.host(guest.host).shell
-    assert "claimed" in here.text(f"remus-ha witness claim {WITNESS} {guest.uuid}")
-    with Protection(stage, guest) as again:
-        again.wait_checkpoints(3)
-        again.unprotect()

@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from remus_ha.lab.host import Host
 from remus_ha.lab.plan import Link
 from remus_ha.lab.xlconfig import GuestSpec, plain_disks, render
@@ -35,7 +33,6 @@ def content(host: Host, guest: Guest, vdev: str) -> bytes:
     return host.shell.run(f"cat {image(guest, vdev)}", timeout_s=120).stdout
 
 
-@pytest.mark.gate
 def test_a_returned_host_gets_only_what_differs(stage: Stage) -> None:
     guest = stage.guest(disks=DISKS, fresh=True)
     disks = writing(stage, guest)
