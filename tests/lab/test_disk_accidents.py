@@ -12,9 +12,10 @@ from remus_ha.killpoint import BACKUP, PRIMARY
 from remus_ha.lab.disks import DiskControl
 from remus_ha.lab.host import Host
 from remus_ha.lab.xlconfig import IMAGES, GuestSpec, plain_disks
+from tests.lab.support.devices import MappedDevice
 from tests.lab.support.protection import DETECT_MS, ENDS, KEEPER_GONE, Protection
 from tests.lab.support.stage import DISK_MIB, Guest, Stage
-from tests.lab.test_disks import DISKS, DMSETUP, DRIVERS, judged, settle, until, writing
+from tests.lab.test_disks import DISKS, DRIVERS, judged, settle, until, writing
 from tests.lab.test_resync import VDEVS, image
 
 OVERWRITE = "--disk-overwrite"
@@ -222,69 +223,54 @@ def test_the_backups_disk_fails(stage: Stage) -> None:
     """Under the image lies a device-mapper target that turns into errors."""
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
-    backup = stage.host(guest.other).shell
-    sectors = DISK_MIB << 11
-    backup.run(
-        f"truncate -s {DISK_MIB}M /srv/bad.img && losetup /dev/loop7 /srv/bad.img"
-        f" && echo 0 {sectors} linear /dev/loop7 0 | {DMSETUP} create bad"
-    )
-    try:
-        options = (OVERWRITE, "--disk-map", f"{image(guest, 'xvda')}=/dev/mapper/bad")
+    with MappedDevice(stage.host(guest.other), "bad", DISK_MIB) as device:
+        options = (OVERWRITE, "--disk-map", f"{image(guest, 'xvda')}={device.path}")
         with Protection(stage, guest, *options) as p:
             disks.start(KIB_S)
             p.wait_checkpoints(5)
             with _unharmed(disks):
-                backup.run(f"echo 0 {sectors} error | dmsetup reload bad && dmsetup resume bad")
+                device.fail()
                 p.wait_alone()
             assert p.log_backup.wait(ENDS).endswith(("broken", "destroyed"))  # who is seen first
         assert judged(disks).clean
-    finally:
-        backup.run(f"{DMSETUP} remove -f bad; losetup -d /dev/loop7; rm /srv/bad.img")
 
 
 @contextmanager
-def _device_below(stage: Stage, host: str) -> Iterator[str]:
-    """A directory on a file system on a device of its own; the name of the device."""
-    shell, name, place = stage.host(host).shell, "hanging", PLACE
-    sectors = 8 * DISK_MIB << 11
-    shell.run(
-        f"truncate -s {8 * DISK_MIB}M /srv/below.img && losetup /dev/loop7 /srv/below.img"
-        f" && echo 0 {sectors} linear /dev/loop7 0 | {DMSETUP} create {name}"
-        f" && mkfs.ext4 -q /dev/mapper/{name} && mkdir {place} && mount /dev/mapper/{name} {place}"
-    )
-    try:
-        yield name
-    finally:
-        shell.run(
-            f"{DMSETUP} resume {name}; timeout 60 pidwait nbdkit; umount {place}; rmdir {place}"
-            f"; {DMSETUP} remove -f {name}; losetup -d /dev/loop7; rm /srv/below.img"
-        )
+def _device_below(stage: Stage, host: str) -> Iterator[MappedDevice]:
+    """Which the file system at PLACE is on."""
+    shell = stage.host(host).shell
+    with MappedDevice(stage.host(host), "hanging", 8 * DISK_MIB) as device:
+        shell.run(f"mkfs.ext4 -q {device.path} && mkdir {PLACE} && mount {device.path} {PLACE}")
+        try:
+            yield device
+        finally:
+            device.go_on()
+            shell.run(f"timeout 60 pidwait nbdkit; umount {PLACE}; rmdir {PLACE}")
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize(
-    ("ack", "how"),
+    ("ack", "frozen"),
     [
         # What is written is taken, and does not become durable.
-        pytest.param("durable", "--noflush --nolockfs", id="durable"),
+        pytest.param("durable", False, id="durable"),
         # The file system is frozen: a write does not end either.
-        pytest.param("received", "", id="received"),
+        pytest.param("received", True, id="received"),
     ],
 )
-def test_the_backups_disk_hangs(stage: Stage, ack: str, how: str, driver: str) -> None:
+def test_the_backups_disk_hangs(stage: Stage, ack: str, frozen: bool, driver: str) -> None:
     """Under the images and their journals lies a device that holds all requests."""
     guest = stage.guest(disks=DISKS)
     disks = writing(stage, guest)
-    backup = stage.host(guest.other).shell
     options = ("--disk-ack", ack, "--disk-driver", driver, "--disk-map", f"{IMAGES}={PLACE}")
     with _device_below(stage, guest.other) as device:
         with Protection(stage, guest, *options) as p:
             disks.start(KIB_S)
             p.wait_checkpoints(5)
             with _unharmed(disks):
-                backup.run(f"{DMSETUP} suspend {how} {device}")
+                device.hang(frozen=frozen)
                 p.wait_alone()
-            backup.run(f"{DMSETUP} resume {device}")
+            device.go_on()
             p.log_backup.wait(ENDS)
         assert judged(disks).clean
 

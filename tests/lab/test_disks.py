@@ -21,7 +21,6 @@ KIB_S_AT_FIRST, KIB_S = 32, 1024
 ROUNDS = 20
 GATE_ROUNDS = 3
 DRIVERS = ("tapdisk", "qemu")
-DMSETUP = "DM_DISABLE_UDEV=1 dmsetup"  # dom0 has no udev, which would make the device's name
 ENGINE = "/usr/lib/python3/dist-packages/remus_ha/disk/store"
 
 

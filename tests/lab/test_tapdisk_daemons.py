@@ -20,6 +20,7 @@ from tests.lab.test_disks import (
     applying_at_once,
     found_out,
     judged,
+    survives_a_cut,
     until,
     writing,
 )
@@ -99,15 +100,10 @@ def test_after_a_power_cut_the_daemons_disks_are_at_the_epoch_of_memory(
     with Protection(stage, served) as p:
         disks.start(KIB_S)
         p.wait_checkpoints(random.Random(seed).randint(3, 25))
-        stage.lab.cut(p.primary)
-        p.wait_failed_over()
+        survives_a_cut(p, disks)
         shell = stage.host(p.backup).shell
         for number in range(len(DISKS)):
             assert _device(BACKUP, number) in shell.text(f"xl list -l {NAME}")
-        verdict = judged(disks)
-        assert verdict.clean, verdict
-        assert verdict.checked > 0
-        assert disks.stat().errors == 0
 
 
 def test_daemons_that_apply_at_once_are_found_out(stage: Stage) -> None:
