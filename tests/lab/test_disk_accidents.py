@@ -20,6 +20,7 @@ from tests.lab.test_resync import VDEVS, image
 
 OVERWRITE = "--disk-overwrite"
 PLACE = "/srv/hanging"
+BELOW_MIB = 256  # of its file system: images, and what a session sets aside for journals
 KIB_S = 256  # some writes in every epoch
 GATE = (("c", "host"),)
 
@@ -239,7 +240,7 @@ def test_the_backups_disk_fails(stage: Stage) -> None:
 def _device_below(stage: Stage, host: str) -> Iterator[MappedDevice]:
     """Which the file system at PLACE is on."""
     shell = stage.host(host).shell
-    with MappedDevice(stage.host(host), "hanging", 8 * DISK_MIB) as device:
+    with MappedDevice(stage.host(host), "hanging", BELOW_MIB) as device:
         shell.run(f"mkfs.ext4 -q {device.path} && mkdir {PLACE} && mount {device.path} {PLACE}")
         try:
             yield device
