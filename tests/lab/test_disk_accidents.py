@@ -246,7 +246,7 @@ def _device_below(stage: Stage, host: str) -> Iterator[MappedDevice]:
             yield device
         finally:
             device.go_on()
-            shell.run(f"timeout 60 pidwait nbdkit; umount {PLACE}; rmdir {PLACE}")
+            shell.run(f"timeout 60 pidwait nbdkit; umount {PLACE} && rmdir {PLACE}")
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

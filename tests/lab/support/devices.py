@@ -24,8 +24,9 @@ class MappedDevice:
         return self
 
     def __exit__(self, *_: object) -> None:
-        undo = f"{_DMSETUP} remove -f {self._name}; losetup -d {_LOOP}; rm {_BEHIND}"
-        self._host.shell.run(undo, check=False)  # after a power cut only the file is there
+        # After a power cut only the file is there.
+        undo = f"{_DMSETUP} remove --retry -f {self._name} && losetup -d {_LOOP}"
+        self._host.shell.run(f"[ ! -e {self.path} ] || {{ {undo}; }} && rm {_BEHIND}")
 
     def fail(self) -> None:
         """Every request from now on ends in an error."""
