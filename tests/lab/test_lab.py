@@ -1,5 +1,6 @@
 """The lab itself: every accident acts on real hosts and is undone, and nothing stays behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from remus_ha.lab.ledger import LedgerClient
 from remus_ha.lab.pcap import ChatterKind
 from remus_ha.lab.plan import GuestPlan, Link
 from remus_ha.lab.progress import Progress
-from remus_ha.lab.xlconfig import STOCK_VIF_SCRIPT, GuestSpec
+from remus_ha.lab.xlconfig import INITRD, KERNEL, STOCK_VIF_SCRIPT, GuestSpec
 from tests.lab.support.stage import Guest, Stage
 
 
@@ -193,6 +194,27 @@ def test_stock_scripts_work_too(stage: Stage) -> None:
     stage.lab.guests.destroy("stock")
 
 
+def test_a_guest_has_the_kernel_and_the_processors_that_it_was_given(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Both files lie on this machine; the guest runs on two processors."""
+    stage.drop_guest()
+    shell, files = stage.host("a").shell, (tmp_path / "kernel", tmp_path / "initrd")
+    for file, there in zip(files, (KERNEL, INITRD), strict=True):
+        file.write_bytes(shell.run(f"cat {there}", timeout_s=60).stdout)
+    kernel, initrd = map(str, files)
+    spec = GuestSpec("own", memory_mib=128, vcpus=2, kernel=kernel, initrd=initrd)
+    plan = stage.lab.guests.create(spec, "a")
+    assert stage.lab.guests.control("own").stat().number == plan.number
+    config = json.loads(shell.text("xl list -l own"))[0]["config"]["b_info"]
+    assert config["kernel"].endswith("own.kernel")
+    assert config["ramdisk"].endswith("own.initrd")
+    states = [line.split()[4] for line in shell.text("xl vcpu-list own").splitlines()[1:]]
+    assert len(states) == 2
+    assert all(set(state) & set("rb") for state in states), "both have been started"
+    stage.lab.guests.destroy("own")
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A lab of its own, beside the shared one; down afterwards, whatever the test did."""
@@ -226,6 +248,18 @@ def test_down_leaves_nothing(elsewhere: Lab) -> None:
     assert_nothing_left(elsewhere)
     elsewhere.down()
     assert_nothing_left(elsewhere)
+
+
+def test_three_hosts_reach_each_other_on_every_link(elsewhere: Lab) -> None:
+    elsewhere.up(hosts=3)
+    hosts = [elsewhere.host(name) for name in "abc"]
+    for host in hosts:
+        for other in hosts:
+            for link in Link:
+                host.shell.run(f"ping -c 1 -W 10 {other.plan.address(link)}")
+    plan = elsewhere.guests.create(GuestSpec("far", vif_script=STOCK_VIF_SCRIPT), "c")
+    assert elsewhere.guests.control("far").stat().number == plan.number
+    assert [(guest.name, guest.host) for guest in elsewhere.guests.list()] == [("far", "c")]
 
 
 def test_an_interrupted_up_leaves_nothing(elsewhere: Lab) -> None:
