@@ -68,13 +68,6 @@ def test_a_pv_guest(stage: Stage) -> None:
         assert _obstacles(host, f"pv {guest.other}")["XEN-005"]
 
 
-def test_an_hvm_guest(stage: Stage) -> None:
-    """XEN-006."""
-    guest = stage.guest()
-    with _untouched(stage, guest) as host, paused_domain(host, "hvm", kind="hvm", more="vnc = 0"):
-        assert _obstacles(host, f"hvm {guest.other}")["XEN-006"]
-
-
 def test_a_writable_disk(stage: Stage) -> None:
     """XEN-008 without ``-F -d``; ``-d`` alone is PROTECT-006."""
     guest = stage.guest()

@@ -86,14 +86,24 @@ static int open_or_die(const char *path, int flags)
     return fd;
 }
 
+/* A disk that can only be read has no writers, and no other disk of the guest has any then. */
+static int open_either_way(const char *path, int flags)
+{
+    int fd = open_device(path, O_RDWR | flags);
+    if (fd >= 0 || (errno != EROFS && errno != EACCES))
+        return fd;
+    state.writer_count = 0;
+    return open_device(path, O_RDONLY | flags);
+}
+
 static void open_disk(struct disk *disk)
 {
-    disk->fd = open_device(disk->path, O_RDWR | O_DSYNC | O_DIRECT);
+    disk->fd = open_either_way(disk->path, O_DSYNC | O_DIRECT);
     disk->direct = disk->fd >= 0;
     if (!disk->direct && errno != EINVAL)
         die(disk->path);
-    if (!disk->direct)
-        disk->fd = open_or_die(disk->path, O_RDWR | O_DSYNC);
+    if (!disk->direct && (disk->fd = open_either_way(disk->path, O_DSYNC)) < 0)
+        die(disk->path);
     off_t end = lseek(disk->fd, 0, SEEK_END);
     if (end < 0)
         die(disk->path);
@@ -125,7 +135,6 @@ static void lay_out_disk(int index)
     struct disk *disk = &state.disks[index];
     int writers = (state.writer_count - index + state.disk_count - 1) / state.disk_count;
     uint64_t used = SAVED_BYTES + SHARED_BYTES;
-    open_disk(disk);
     if (writers <= 0)
         return;
     uint64_t bytes = disk->bytes > used ? (disk->bytes - used) / writers : 0;
@@ -146,6 +155,8 @@ static void lay_out_disk(int index)
 
 void lay_out(void)
 {
+    for (int i = 0; i < state.disk_count; i++)
+        open_disk(&state.disks[i]);
     for (int i = 0; i < state.disk_count; i++)
         lay_out_disk(i);
     large = aligned(LARGEST_BYTES);

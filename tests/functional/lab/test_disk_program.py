@@ -361,3 +361,27 @@ class TestProtocol:
             program.control.verify()
         with pytest.raises(LedgerUnreachable, match="udp port 7779"):
             program.control._quick("stat", timeout_s=0.5)
+
+
+@pytest.fixture
+def only_read(tmp_path: Path) -> Iterator[Path]:
+    """A directory; once something is in it, ``remount`` makes it one that nobody can write to."""
+    place = tmp_path / "only-read"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_can_only_be_read_is_read(
+    start: Start, program_file: Path, disks: list[Path], only_read: Path
+) -> None:
+    number = start().control.save("a line")
+    disk = only_read / "xvda"
+    shutil.copy(disks[0], disk)
+    subprocess.run(["mount", "-o", "remount,ro", only_read], check=True)
+    with DiskProgram(program_file, [disk]) as program:
+        assert program.control.saved(number) == "a line"
+        assert program.control.stat().writers == 0
+        with pytest.raises(DisksRefused):
+            program.control.save("another")
