@@ -18,7 +18,8 @@ _COLOURS = ("#1f77b4", "#2ca02c", "#9467bd")
 _MARKERS = ("o", "s", "^")
 _CUT, _DOUBT, _OPEN = "#c62828", "#ef6c00", "#2e7d32"
 _PHASES = ("#bdbdbd", "#ef9a9a", "#ffcc80", "#90caf9", "#ffcc80", "#a5d6a7", "#c5e1a5")
-_BEFORE_S, _AFTER_S = 10.0, 10.0
+_BEFORE_S, _AFTER_S = 10.0, 10.0  # seconds; more after the cut where the silence is longer
+_LABEL_S = 3.0  # the room of a label behind the last phase
 _HALO = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 
 
@@ -32,7 +33,9 @@ def draw(seen: Observed, report: Report, file: Path) -> None:
     _draw_phases(below, seen)
     _mark(above, seen, labels=True)
     _mark(below, seen, labels=False)
-    above.set_xlim(-_BEFORE_S, min(_AFTER_S, seen.ended_s - seen.cut_s))
+    silent_s = max((phase.end_s - seen.cut_s for phase in phases(seen)), default=0.0)
+    after_s = max(_AFTER_S, silent_s + _LABEL_S)
+    above.set_xlim(-_BEFORE_S, min(after_s, seen.ended_s - seen.cut_s))
     above.xaxis.set_major_locator(MultipleLocator(1))
     below.set_xlabel("seconds from the power cut of the primary host")
     figure.suptitle(_title(seen, report), fontsize=14)
