@@ -18,6 +18,7 @@ from remus_ha.caretaker import start_detached
 from remus_ha.disk import qemuimg
 from remus_ha.disk.errors import BackingMissing, DiskNotThere
 from remus_ha.disk.room import lacking
+from remus_ha.disk.store.image import size_of
 from remus_ha.disk.tapdisk.classic.standing import device_of
 from remus_ha.disk.target import check_target, clashes, opened_as_they_are, storage_of
 from remus_ha.exceptions import RemusError
@@ -103,13 +104,27 @@ def _missing_disks(request: Request) -> list[RemusError]:
 def _check_there(vdev: str, path: Path, image_format: str) -> None:
     """Raises DiskNotThere, BackingMissing."""
     here = {"path": path, "vdev": vdev, "host": socket.gethostname()}
-    if not path.exists():
+    if not _is_there(path):
         raise DiskNotThere(**here)
     if image_format == qemuimg.QCOW2:
         try:
             qemuimg.check_chain(path)
         except qemuimg.QemuImgFailed as e:
             raise BackingMissing(**here, detail=e.facts["detail"]) from e
+
+
+def _is_there(path: Path) -> bool:
+    """A device's name may be there with nothing behind it, as of a loop that has no file."""
+    if not path.is_block_device():
+        return path.exists()
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return size_of(fd) > 0
+    finally:
+        os.close(fd)
 
 
 def _guest(request: Request) -> Guest:
