@@ -100,9 +100,9 @@ static void open_disk(struct disk *disk)
 {
     disk->fd = open_either_way(disk->path, O_DSYNC | O_DIRECT);
     disk->direct = disk->fd >= 0;
-    if (!disk->direct && errno != EINVAL)
-        die(disk->path);
-    if (!disk->direct && (disk->fd = open_either_way(disk->path, O_DSYNC)) < 0)
+    if (!disk->direct && errno == EINVAL)
+        disk->fd = open_either_way(disk->path, O_DSYNC);
+    if (disk->fd < 0)
         die(disk->path);
     off_t end = lseek(disk->fd, 0, SEEK_END);
     if (end < 0)

@@ -365,7 +365,7 @@ class TestProtocol:
 
 @pytest.fixture
 def only_read(tmp_path: Path) -> Iterator[Path]:
-    """A directory; once something is in it, ``remount`` makes it one that nobody can write to."""
+    """A file system of its own: a test fills it, and mounts it again for reading only."""
     place = tmp_path / "only-read"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", place], check=True)

@@ -1,6 +1,8 @@
 """What is in the way of a qcow2 image on the backup, or of one that the copy opens as it is."""
 
+import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -146,3 +148,12 @@ def test_a_disk_that_is_not_replicated_has_to_be_whole(tmp_path: Path) -> None:
     path.unlink()
     assert missing(disk) == ["DISK-017"]
     assert missing({"vdev": "hdc"}) == []
+
+
+@pytest.mark.root
+def test_a_device_with_nothing_behind_it_is_not_there(tmp_path: Path, device: str) -> None:
+    empty = tmp_path / "empty"
+    os.mknod(empty, stat.S_IFBLK | 0o600, os.makedev(511, 0))  # a number that no driver has
+    assert empty.is_block_device()
+    assert missing({"vdev": "xvdb", "pdev_path": str(empty)}) == ["DISK-017"]
+    assert missing({"vdev": "xvdb", "pdev_path": device}) == []
