@@ -19,8 +19,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from remus_ha import forked
 from remus_ha.journal import Journal
 from remus_ha.waiting import readable, writable
 
@@ -35,17 +36,21 @@ _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class Ward:
-    """What to run: ``module`` with ``arguments``; ``held`` is passed on to it."""
+    """What to run: ``module`` with ``arguments``; ``held`` is passed on to it.
+
+    ``main`` is the module's, where this process has it loaded: the first one is a copy of it.
+    """
 
     module: str
     arguments: tuple[str, ...]
     held: tuple[int, ...]
+    main: forked.Main | None = None
 
-    def command(self, link_fd: int, *, restart: bool) -> list[str]:
+    def words(self, link_fd: int, *, restart: bool) -> list[str]:
         flags = ["--link", str(link_fd), "--held", ",".join(map(str, self.held))]
         if restart:
             flags.append("--restart")
-        return [sys.executable, "-m", self.module, *self.arguments, *flags]
+        return [*self.arguments, *flags]
 
 
 def parse_held(text: str) -> tuple[int, ...]:
@@ -87,13 +92,15 @@ class Caretaker:
     def _start(self, *, restart: bool) -> tuple[int, int]:
         ours, theirs = socket.socketpair()
         with theirs:
-            ward = Ward(self._ward.module, self._ward.arguments, tuple(self._held))
-            process = subprocess.Popen(
-                ward.command(theirs.fileno(), restart=restart),
-                pass_fds=[*self._held, theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        return process.pid, ours.detach()
+            ward = replace(self._ward, held=tuple(self._held))
+            words = ward.words(theirs.fileno(), restart=restart)
+            passed = [*self._held, theirs.fileno()]
+            if ward.main is not None and not restart and forked.is_possible():
+                pid = forked.start(ward.module, words, ward.main, keep=passed)
+            else:
+                command = [sys.executable, "-m", ward.module, *words]
+                pid = subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL).pid
+        return pid, ours.detach()
 
     def _watch(self, pid: int, link: int) -> bool:
         """Until the ward ends: True when it quit on purpose, False when it is lost."""
@@ -213,3 +220,10 @@ def start_detached(
         start_new_session=True,
         cwd="/",
     )
+
+
+def start_loaded(module: str, words: Sequence[str], main: forked.Main, log_fd: int) -> int:
+    """The same of a module that is loaded here already; its pid."""
+    if forked.is_possible():
+        return forked.start(module, words, main, keep=(), log_fd=log_fd)
+    return start_detached([sys.executable, "-m", module, *words], [], log_fd).pid

@@ -6,6 +6,7 @@ The guardian is its only caller; see ``remus_ha.checkpoint.process`` for what it
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from remus_ha import rundir
 from remus_ha.caretaker import CareLink, start_detached
@@ -53,13 +54,13 @@ def link_of(fd: int, uuid: str) -> CareLink:
     return CareLink(fd, replace)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="remus-ha-checkpoint", description=__doc__)
     parser.add_argument("uuid")
     parser.add_argument("--link", type=int, required=True)
     parser.add_argument("--held", default="")
     parser.add_argument("--restart", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     link = link_of(args.link, args.uuid)
     lock = rundir.Lock("primary", args.uuid)
     if not lock.take():

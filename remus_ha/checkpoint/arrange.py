@@ -8,19 +8,19 @@ import base64
 import copy
 import os
 import secrets
-import shlex
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from remus_ha import kept, rundir
-from remus_ha.caretaker import start_detached
+from remus_ha.caretaker import start_loaded
+from remus_ha.checkpoint import __main__ as process
+from remus_ha.checkpoint import guardian
+from remus_ha.checkpoint.receiver import CHECK, Receiver
 from remus_ha.checkpoint.session import Session, SessionDisk, SessionVif, ends_of, restarts
+from remus_ha.checkpoint.wish import DRIVERS, Wish
 from remus_ha.disk import tls
 from remus_ha.disk.base import DiskDriver
 from remus_ha.disk.errors import DiskError, DriverFormat
@@ -37,19 +37,23 @@ from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.loading import entry_point, load
 from remus_ha.netbuf.precheck import vif_obstacles
-from remus_ha.receive.request import Reply, Request, VifSpec, parse_refusals, parse_reply, to_line
-from remus_ha.receive.start import CHECKED
+from remus_ha.receive.request import (
+    CHECKED,
+    Reply,
+    Request,
+    VifSpec,
+    parse_refusals,
+    parse_reply,
+    to_line,
+)
 from remus_ha.stream.credentials import Credentials, create, save_key
-from remus_ha.witness.errors import WitnessMissing
 from remus_ha.witness.load import open_witness
 from remus_ha.witness.none import is_none
 
 WITNESS_S = 5.0
 JOURNAL_LIMIT = 1 << 30  # octets that a disk's store may set aside before it slows the guest down
-RECEIVER_S = 100.0
+GUARDIAN = "remus_ha.checkpoint.guardian"
 CLASSIC = "classic"  # the driver of disks that daemons serve
-DRIVERS = ("tapdisk", "qemu")  # of other disks; the first that takes them all
-CHECK = "--check"  # the receiver only looks
 SKEW_S = 1.0
 
 
@@ -57,58 +61,6 @@ class AlreadyProtected(RemusError):
     code = "PROTECT-004"
     cause = "'{name}' is protected already, or a process of an earlier protection lives"
     remedy = "Look at 'remus-ha status', or end it with 'remus-ha unprotect {name}'."
-
-
-class BackupUnreachable(RemusError):
-    code = "PROTECT-005"
-    cause = "the receiver on '{host}' could not be started: {detail}"
-    remedy = "Run it by hand: {command} must print one line and nothing else."
-
-
-class NeedsForce(RemusError):
-    code = "PROTECT-006"
-    cause = "{what} gives up part of the protection"
-    remedy = "Add -F if that is what you want."
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the operator asked for."""
-
-    domain: str
-    host: str
-    interval_ms: int = 200
-    detect_ms: int = 1000
-    ssh: str = "ssh"
-    force: bool = False
-    buffer_net: bool = True
-    replicate_disks: bool = True
-    blackhole: bool = False
-    witness: str | None = None
-    witness_entry: str = ""
-    netbuf_entry: str = ""
-    disk_entry: str = ""  # empty: what the disks need
-    disk_map: tuple[tuple[str, str], ...] = ()  # path here, path on the backup
-    disk_overwrite: bool = False
-    disk_ack: str = "received"
-    disk_rate: int = 0  # octets a second of the synchronisation
-
-    @property
-    def mirrors_disks(self) -> bool:
-        """Where there is no backup, there is none of the disks either."""
-        return self.replicate_disks and not self.blackhole
-
-    def refusals(self) -> list[RemusError]:
-        """What it asks for, or leaves out, and only ``force`` allows."""
-        if self.force:
-            return []
-        weak = {
-            "-n (output leaves before the backup has it)": not self.buffer_net,
-            "-d (disks are not replicated)": not self.replicate_disks,
-            "-b (there is no backup)": self.blackhole,
-        }
-        found: list[RemusError] = [NeedsForce(what=what) for what, given in weak.items() if given]
-        return found if self.witness else [*found, WitnessMissing()]
 
 
 def own_script(vif: Vif) -> str:
@@ -144,8 +96,8 @@ class Arrangement:
     ``begin`` is for a wish without refusals and an arrangement without obstacles.
     """
 
-    def __init__(self, wish: Wish) -> None:
-        self.wish = wish
+    def __init__(self, wish: Wish, receiver: Receiver) -> None:
+        self.wish, self._receiver = wish, receiver
         self.xen = XenDriver()
         self.guest: Guest = self.xen.find(wish.domain)
         self._all_disks = self.xen.all_disks(self.guest.domid)
@@ -163,7 +115,6 @@ class Arrangement:
         except RemusError as e:
             self._unready.append(e)
         self.warnings: list[str] = []
-        self._receiver: subprocess.Popen[bytes] | None = None
 
     def _driver_of_disks(self) -> str:
         """Its import path. Where none takes all disks, the last one says which it does not."""
@@ -180,28 +131,6 @@ class Arrangement:
             return not self._disks or not any(unfit(load(entry), self.guest.name, self._disks))
         except RemusError:
             return True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """A receiver that has not been told anything ends by itself at the end of its input."""
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.kill()
-            receiver.communicate()
-
-    def knock(self, *more: str) -> None:
-        """Start the receiver's command already: it needs time until it can be told anything."""
-        if self.wish.blackhole:
-            return
-        command = self.command(*more)
-        try:
-            self._receiver = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        except OSError as e:
-            raise self._unreachable(e, *more) from e
 
     def obstacles(self) -> list[RemusError]:
         """Every reason found on this host and in the witness."""
@@ -340,7 +269,7 @@ class Arrangement:
         """
         if self.wish.blackhole:
             return []
-        line = self._tell_receiver(self.request(create()), CHECK)
+        line = self._receiver.tell(to_line(self.request(create())), CHECK)
         return [] if line == CHECKED else parse_refusals(line)
 
     def begin(self) -> Session:
@@ -350,7 +279,7 @@ class Arrangement:
         if self.wish.blackhole:
             reply = NOWHERE
         else:
-            reply = parse_reply(self._tell_receiver(request))
+            reply = parse_reply(self._receiver.tell(to_line(request)))
         skew = abs(reply.wall_clock_s - time.time())
         if skew > SKEW_S and not self.wish.blackhole:
             self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
@@ -366,36 +295,6 @@ class Arrangement:
     def _prepare_disks(self, uuid: str) -> None:
         if self._disk_key:
             tls.save(self._disk_key, rundir.directory("primary", uuid) / "tls")
-
-    def command(self, *more: str) -> list[str]:
-        """The command that starts the receiver, as ``xl remus`` builds it."""
-        wish = self.wish
-        if not wish.ssh:
-            return ["sh", "-c", " ".join([wish.host, *more])]
-        remote = " ".join(["remus-ha", "receive", *more])
-        return [*shlex.split(wish.ssh), wish.host, remote]
-
-    def _tell_receiver(self, request: Request, *more: str) -> bytes:
-        """Its answer to the request. Raises BackupUnreachable."""
-        if self._receiver is None:
-            self.knock(*more)
-        receiver, self._receiver = self._receiver, None
-        if receiver is None:
-            raise self._unreachable("there is none", *more)
-        try:
-            answer, complaint = receiver.communicate(to_line(request), RECEIVER_S)
-        except (OSError, subprocess.TimeoutExpired) as e:
-            receiver.kill()
-            receiver.communicate()
-            raise self._unreachable(e, *more) from e
-        if not answer:
-            said = complaint.decode(errors="replace").strip()
-            raise self._unreachable(said or f"status {receiver.returncode}", *more)
-        return answer
-
-    def _unreachable(self, detail: object, *more: str) -> BackupUnreachable:
-        command = shlex.join(self.command(*more))
-        return BackupUnreachable(host=self.wish.host, command=command, detail=detail)
 
     def _session(self, request: Request, reply: Reply) -> Session:
         guest, wish = self.guest, self.wish
@@ -436,6 +335,6 @@ class Arrangement:
         path = rundir.LOGS / f"primary-{uuid}.log"
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
-            start_detached([sys.executable, "-m", "remus_ha.checkpoint.guardian", uuid], [], log)
+            start_loaded(GUARDIAN, [uuid], lambda words: guardian.main(words, process.main), log)
         finally:
             os.close(log)

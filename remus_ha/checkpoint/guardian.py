@@ -6,8 +6,9 @@ the plugs in the kernel, and starts the process again, which asks the witness wh
 
 import argparse
 import sys
+from collections.abc import Sequence
 
-from remus_ha import rundir
+from remus_ha import forked, rundir
 from remus_ha.caretaker import Caretaker, Ward
 from remus_ha.checkpoint import quiesced
 from remus_ha.checkpoint.session import Session
@@ -27,12 +28,13 @@ def let_go_on(uuid: str, domain: DomainControl, *, withdraw: bool = True) -> Non
         quiesced.go_on(uuid, domain)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None, ward: forked.Main | None = None) -> int:
+    """``ward`` is the process's own ``main``, where it is loaded."""
     parser = argparse.ArgumentParser(prog="remus-ha-guardian", description=__doc__)
     parser.add_argument("uuid")
     parser.add_argument("--adopt", help="PID,LINK of a process that runs already")
     parser.add_argument("--restart", action="store_true", help="take up what a dead one left")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     session = Session.load(args.uuid)
 
     def on_loss(*, withdraw: bool = True) -> None:
@@ -44,7 +46,7 @@ def main() -> int:
         finally:
             domain.close()
 
-    caretaker = Caretaker(Ward(MODULE, (args.uuid,), ()), on_loss, f"guardian {session.name}")
+    caretaker = Caretaker(Ward(MODULE, (args.uuid,), (), ward), on_loss, f"guardian {session.name}")
     if args.restart:
         on_loss()
     adopt = None

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from remus_ha.checkpoint.arrange import CHECK, Arrangement
+from remus_ha.checkpoint.receiver import CHECK, Receiver
 from remus_ha.cmd.wish import add_wish_arguments, wish_of
 from remus_ha.exceptions import RemusError
 
@@ -26,8 +26,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         wish = wish_of(args)
         obstacles += wish.refusals()
-        with Arrangement(wish) as arrangement:
-            arrangement.knock(CHECK)
+        with Receiver(wish) as receiver:
+            receiver.knock(CHECK)
+            from remus_ha.checkpoint.arrange import Arrangement  # noqa: PLC0415  (as 'protect')
+
+            arrangement = Arrangement(wish, receiver)
             obstacles += arrangement.obstacles()
             obstacles += arrangement.backup_obstacles()
             for warning in arrangement.warnings:

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from remus_ha.checkpoint.arrange import Arrangement
-from remus_ha.cmd.view import View
+from remus_ha.checkpoint.receiver import Receiver
 from remus_ha.cmd.wish import add_wish_arguments, wish_of
 from remus_ha.exceptions import RemusError
 
@@ -32,8 +31,13 @@ def refuse(reasons: Sequence[RemusError]) -> None:
 def run(args: argparse.Namespace) -> int:
     wish = wish_of(args)
     refuse(wish.refusals())
-    with Arrangement(wish) as arrangement:
-        arrangement.knock()
+    with Receiver(wish) as receiver:
+        receiver.knock()
+        # What is loaded from here on is loaded while the receiver starts.
+        from remus_ha.checkpoint.arrange import Arrangement  # noqa: PLC0415
+        from remus_ha.cmd.view import View  # noqa: PLC0415
+
+        arrangement = Arrangement(wish, receiver)
         refuse(arrangement.obstacles())
         session = arrangement.begin()
     for warning in arrangement.warnings:

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from remus_ha.disk.store.engine import LIMIT, Ack
+from remus_ha.disk.ack import Ack
+from remus_ha.disk.store.engine import LIMIT
 from remus_ha.disk.tapdisk.classic import launch, nbdko, standing
 from remus_ha.disk.tapdisk.classic.attendance import Attendance
 from remus_ha.disk.tapdisk.classic.files import Files

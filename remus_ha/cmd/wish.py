@@ -1,12 +1,11 @@
 """The options of ``protect`` and ``check``, and what they ask for."""
 
 import argparse
-import configparser
 import os
 from pathlib import Path
 
-from remus_ha.checkpoint.arrange import DRIVERS, Wish
-from remus_ha.disk.store.engine import Ack
+from remus_ha.checkpoint.wish import DRIVERS, Wish
+from remus_ha.disk.ack import Ack
 from remus_ha.exceptions import RemusError
 from remus_ha.loading import entry_point
 from remus_ha.witness.load import driver_name
@@ -23,6 +22,8 @@ class ConfigBroken(RemusError):
 
 def configured_witness() -> str | None:
     """The witness of the configuration file. Raises ConfigBroken."""
+    import configparser  # noqa: PLC0415  (an option is quicker)
+
     config = configparser.ConfigParser()
     try:
         config.read(CONFIG)

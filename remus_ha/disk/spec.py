@@ -27,7 +27,7 @@ class DiskSpec:
     vdev: str
     path: str  # on the backup
     size: int
-    ack: str  # remus_ha.disk.store.engine.Ack
+    ack: str  # remus_ha.disk.ack.Ack
     identity: str
     overwrite: bool
     limit: int

@@ -28,8 +28,9 @@ PACKAGES = (
     f"xen-hypervisor-{XEN}-amd64 xen-utils-{XEN} xenstore-utils linux-image-amd64 iproute2 "
     "openssh-server python3 kmod socat ethtool procps busybox-static tcpdump strace "
     "libvirt-daemon-system libvirt-daemon-driver-xen libvirt-clients python3-libvirt "
-    "python3-pyroute2 python3-stevedore python3-pbr python3-cryptography gdb iputils-ping "
-    "qemu-system-xen nbdkit nbdkit-plugin-python python3-libnbd qemu-utils nbd-client e2fsprogs"
+    "python3-pyroute2 python3-stevedore python3-pbr python3-cryptography python3-setproctitle gdb "
+    "iputils-ping qemu-system-xen nbdkit nbdkit-plugin-python python3-libnbd qemu-utils nbd-client "
+    "e2fsprogs"
 ).split()
 _NO_FILES = tuple(
     f"path-exclude={path}"

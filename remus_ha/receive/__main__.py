@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from remus_ha import rundir
@@ -109,14 +109,14 @@ def say(path: Path) -> Callable[[bytes], None]:
     return write
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="remus-ha-receive", description=__doc__)
     parser.add_argument("uuid")
     parser.add_argument("--restore", type=int, required=True)
     parser.add_argument("--link", type=int, required=True)
     parser.add_argument("--held", default="")
     parser.add_argument("--restart", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     link = link_of(args)
     lock = rundir.Lock("backup", args.uuid)
     if not lock.take():

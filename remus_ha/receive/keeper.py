@@ -8,8 +8,9 @@ receiver (``remus_ha.receive``), again and again if need be. The restore takes t
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
-from remus_ha import rundir
+from remus_ha import forked, rundir
 from remus_ha.caretaker import Caretaker, Ward, parse_held
 from remus_ha.hypervisor.xen import restore
 from remus_ha.stream.mover import grow_pipe
@@ -49,13 +50,14 @@ def await_restore(uuid: str) -> int:
         os.close(pidfd)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None, receiver: forked.Main | None = None) -> int:
+    """``receiver`` is its own ``main``, where it is loaded."""
     parser = argparse.ArgumentParser(prog="remus-ha-keeper", description=__doc__)
     parser.add_argument("uuid")
     parser.add_argument("--adopt", help="PID,LINK,RESTORE of a receiver that runs already")
     parser.add_argument("--held", default="", help="descriptors to hold for it")
     parser.add_argument("--restart", action="store_true", help="take up what a dead one left")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     adopt: tuple[int, int] | None = None
     holds: tuple[int, ...] = ()
     if args.restart:
@@ -66,7 +68,7 @@ def main() -> int:
         holds = parse_held(args.held)
     else:
         restore_pid, holds = start_restore(args.uuid)
-    ward = Ward(MODULE, (args.uuid, "--restore", str(restore_pid)), holds)
+    ward = Ward(MODULE, (args.uuid, "--restore", str(restore_pid)), holds, receiver)
     Caretaker(ward, lambda: None, f"keeper {args.uuid}").run(adopt, restart=args.restart)
     return 0
 

@@ -14,6 +14,7 @@ from remus_ha.disk.spec import DiskSpec, valid
 from remus_ha.exceptions import RemusError
 
 VERSION = 2
+CHECKED = b'{"version":1,"checked":true}\n'  # the answer of one that only looked
 _SESSION = re.compile("[0-9a-f]{32}")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIMIT = 1 << 20  # octets of a line: a domain's configuration is a few KiB

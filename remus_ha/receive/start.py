@@ -7,14 +7,13 @@ nothing to them.
 import copy
 import os
 import socket
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from remus_ha import kept, rundir
-from remus_ha.caretaker import start_detached
+from remus_ha.caretaker import start_loaded
 from remus_ha.disk import qemuimg
 from remus_ha.disk.errors import BackingMissing, DiskNotThere
 from remus_ha.disk.room import lacking
@@ -26,11 +25,14 @@ from remus_ha.hotplug import starts
 from remus_ha.hypervisor.base import Guest, Life, Vif
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.lines import read_line
+from remus_ha.receive import __main__ as receiver
+from remus_ha.receive import keeper
 from remus_ha.receive.incoming import Incoming
-from remus_ha.receive.request import LIMIT, Request, parse_request, refusal
+from remus_ha.receive.request import CHECKED, LIMIT, Request, parse_request, refusal
 from remus_ha.witness.none import is_none
 
 START_S = 90.0
+KEEPER = "remus_ha.receive.keeper"
 
 
 class AlreadyReceiving(RemusError):
@@ -193,7 +195,7 @@ def _start_keeper(uuid: str) -> None:
     rundir.LOGS.mkdir(parents=True, exist_ok=True)
     log = os.open(_log_path(uuid), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
-        start_detached([sys.executable, "-m", "remus_ha.receive.keeper", uuid], [], log)
+        start_loaded(KEEPER, [uuid], lambda words: keeper.main(words, receiver.main), log)
     finally:
         os.close(log)
 
@@ -212,6 +214,3 @@ def serve(stdin: BinaryIO, stdout: BinaryIO, *, address: str, port: int, only_ch
     stdout.write(line)
     stdout.flush()
     return 0
-
-
-CHECKED = b'{"version":1,"checked":true}\n'

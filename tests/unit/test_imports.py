@@ -23,14 +23,16 @@ PROCESSES = (
     *("remus_ha.checkpoint.guardian", "remus_ha.checkpoint.__main__"),
     *("remus_ha.receive.keeper", "remus_ha.receive.__main__"),
 )
+# Whoever starts one as a copy of itself (``remus_ha.forked``) hands on what it has loaded.
+STARTERS = ("remus_ha.cmd.protect", "remus_ha.checkpoint.arrange", "remus_ha.cmd.receive")
 DRIVERS = [entry.partition(":")[0] for entry in loading._OWN.values()]
 SERVERS = (
     *("remus_ha.disk.store.nbd", "remus_ha.disk.store.recover"),
     *("remus_ha.disk.tapdisk.proxy", "remus_ha.disk.tapdisk.classic.daemon"),
 )
 # Where a function imports them, when it runs.
-LATER = ("pyroute2", "cryptography.x509", "qemu.qmp")
-LIBRARIES = {"cryptography", "nbd", "nbdkit", "pyroute2", "qemu", "xen"}
+LATER = ("pyroute2", "cryptography.x509", "qemu.qmp", "setproctitle")
+LIBRARIES = {"cryptography", "nbd", "nbdkit", "pyroute2", "qemu", "setproctitle", "xen"}
 
 # The two libraries are the distribution's alone; whoever names a type of theirs needs no more.
 IMPORTED = """
@@ -88,7 +90,7 @@ def test_no_module_of_a_per_guest_package_imports_openstack(package: str) -> Non
     assert openstack(modules) == []
 
 
-@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("process", [*PROCESSES, *STARTERS])
 def test_a_process_starts_with_python_alone(process: str) -> None:
     modules = imported_by(process)
     assert process in modules

@@ -20,13 +20,13 @@ Guarantees, for every order of calls and a death of the process anywhere:
 Writes may come from several threads. One thread of its own applies and syncs.
 """
 
-import enum
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from remus_ha.disk.ack import Ack
 from remus_ha.disk.errors import (
     EpochUnkept,
     ImageStill,
@@ -55,13 +55,6 @@ _FOR_EVER_S = threading.TIMEOUT_MAX
 
 
 Loss = StoreOutgrown | ImageStill | EpochUnkept
-
-
-class Ack(enum.Enum):
-    """What an acknowledged epoch outlives."""
-
-    RECEIVED = "received"  # a death of the store's process
-    DURABLE = "durable"  # a power cut of the backup
 
 
 class EpochStore:

@@ -13,9 +13,10 @@ from pathlib import Path
 import nbdkit
 
 from remus_ha.disk import digests
+from remus_ha.disk.ack import Ack
 from remus_ha.disk.errors import JournalUnusable
 from remus_ha.disk.plugin import outlive_parent
-from remus_ha.disk.store.engine import Ack, EpochStore
+from remus_ha.disk.store.engine import EpochStore
 from remus_ha.disk.store.images import StoreImage, take
 from remus_ha.disk.store.launch import Setup, say_ready, say_refusal
 from remus_ha.disk.store.server import StoreServer

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 from remus_ha.disk import plugin
+from remus_ha.disk.ack import Ack
 from remus_ha.disk.errors import DiskError, LineageUnwritable
 from remus_ha.disk.spec import journal_of
-from remus_ha.disk.store.engine import Ack, EpochStore
+from remus_ha.disk.store.engine import EpochStore
 from remus_ha.disk.store.images import open_again
 from remus_ha.disk.store.launch import SETUP, Setup, StoreFailed
 from remus_ha.disk.store.state import FILE as STATE

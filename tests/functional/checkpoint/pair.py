@@ -210,7 +210,7 @@ class Side:
         self.caretaker, theirs = socket.socketpair()
         self.result: object = None
         self.error: BaseException | None = None
-        self.link = CareLink(theirs.detach(), lambda *_: None)
+        self.link = CareLink(theirs.detach(), self._replace)
         self._work = work
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -220,6 +220,10 @@ class Side:
             self.result = self._work(self.link)
         except BaseException as e:  # what would have ended the process
             self.error = e
+
+    def _replace(self, link_fd: int, _holds: bool) -> None:
+        """Its end stays open: a side that outlives its test would look for another for ever."""
+        self._successor = os.dup(link_fd)
 
     @property
     def running(self) -> bool:

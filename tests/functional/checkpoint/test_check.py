@@ -4,6 +4,7 @@ The hypervisor's answers and the backup's receiver are a test's; all else is the
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from remus_ha import rundir
 from remus_ha.checkpoint import arrange
-from remus_ha.checkpoint.arrange import Arrangement, Wish
+from remus_ha.checkpoint.arrange import Arrangement
+from remus_ha.checkpoint.receiver import Receiver
+from remus_ha.checkpoint.wish import Wish
 from remus_ha.cmd import wish
 from remus_ha.cmd.remus_ha import main
 from remus_ha.hypervisor.base import Guest, Life
@@ -19,8 +22,7 @@ from remus_ha.hypervisor.errors import BridgeMissing, NoSuchGuest, NotEnoughMemo
 from remus_ha.hypervisor.xen import lookup
 from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
-from remus_ha.receive.request import refusal
-from remus_ha.receive.start import CHECKED
+from remus_ha.receive.request import CHECKED, refusal
 from tests.unit.hypervisor.xen.listing import DISKS, other, pvh
 from tests.unit.hypervisor.xen.test_lookup import Xenstore
 
@@ -156,8 +158,9 @@ def test_disks_that_nobody_copies_may_be_any(host: pytest.MonkeyPatch, option: s
     entry["config"]["disks"] = DISKS
     has(host, entry)
     told = Wish("web1", "b", force=True)
-    assert [e.code for e in Arrangement(told).obstacles()] == ["XEN-008"]
+    assert [e.code for e in Arrangement(told, Receiver(told)).obstacles()] == ["XEN-008"]
     value = not getattr(told, option)
-    arrangement = Arrangement(Wish("web1", "b", force=True, **{option: value}))
+    told = replace(told, **{option: value})
+    arrangement = Arrangement(told, Receiver(told))
     assert arrangement.obstacles() == []
     assert arrangement._disk_specs() == ()

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from remus_ha.checkpoint import arrange
-from remus_ha.checkpoint.arrange import Arrangement, Wish
+from remus_ha.checkpoint.arrange import Arrangement
+from remus_ha.checkpoint.receiver import Receiver
+from remus_ha.checkpoint.wish import Wish
 from remus_ha.cmd.remus_ha import main
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import starts
@@ -61,7 +63,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
 
 def judged(wish: Wish) -> tuple[list[RemusError], list[str]]:
     """Obstacles and warnings."""
-    arrangement = Arrangement(wish)
+    arrangement = Arrangement(wish, Receiver(wish))
     return arrangement.obstacles(), arrangement.warnings
 
 
@@ -98,7 +100,7 @@ def test_where_there_is_no_backup_no_copy_is_a_second_one(files: Files) -> None:
 def test_check_tells_warnings_beside_the_obstacles(
     files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Arrangement, "knock", lambda self, *more: None)
+    monkeypatch.setattr(Receiver, "knock", lambda self, *more: None)
     monkeypatch.setattr(Arrangement, "backup_obstacles", lambda self: [])
     (files.auto / "guest").unlink()
     assert main(["check", "--witness", "etcd://x", GUEST.name, "b"]) == 0

@@ -7,7 +7,9 @@ import pytest
 
 from remus_ha import rundir
 from remus_ha.checkpoint import arrange
-from remus_ha.checkpoint.arrange import Arrangement, Wish
+from remus_ha.checkpoint.arrange import Arrangement
+from remus_ha.checkpoint.receiver import Receiver
+from remus_ha.checkpoint.wish import Wish
 from remus_ha.disk.errors import DriverFormat
 from remus_ha.disk.tapdisk.classic import standing
 from remus_ha.disk.tapdisk.errors import FlushesInTheWay
@@ -64,7 +66,7 @@ def _arranged(
     monkeypatch: pytest.MonkeyPatch, *disks: ServedDisk, wish: Wish = WISH
 ) -> Arrangement:
     monkeypatch.setattr(arrange, "XenDriver", lambda: Xen(list(disks)))
-    return Arrangement(wish)
+    return Arrangement(wish, Receiver(wish))
 
 
 def test_it_gets_the_classic_driver_and_the_daemons_numbers(

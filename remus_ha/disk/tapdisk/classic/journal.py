@@ -4,8 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from remus_ha import rundir
+from remus_ha.disk.ack import Ack
 from remus_ha.disk.spec import journal_of
-from remus_ha.disk.store.engine import LIMIT, Ack
+from remus_ha.disk.store.engine import LIMIT
 from remus_ha.disk.store.launch import SETUP
 from remus_ha.disk.store.launch import Setup as StoreSetup
 from remus_ha.disk.store.recover import recover

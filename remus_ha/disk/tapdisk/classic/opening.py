@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from remus_ha.disk.ack import Ack
 from remus_ha.disk.errors import TargetInUse, TargetReadOnly
-from remus_ha.disk.store.engine import Ack, EpochStore
+from remus_ha.disk.store.engine import EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.store.recover import forget
 from remus_ha.disk.store.users import user_of

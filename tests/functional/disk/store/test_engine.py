@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from remus_ha.disk.ack import Ack
 from remus_ha.disk.errors import (
     EpochUnkept,
     ImageStill,
@@ -22,7 +23,7 @@ from remus_ha.disk.errors import (
     StoreState,
 )
 from remus_ha.disk.store import engine, log
-from remus_ha.disk.store.engine import Ack, EpochStore
+from remus_ha.disk.store.engine import EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.store.log import EpochLog
 

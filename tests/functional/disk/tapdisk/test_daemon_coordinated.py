@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from remus_ha.disk.ack import Ack
 from remus_ha.disk.spec import journal_of
-from remus_ha.disk.store.engine import LIMIT, Ack, EpochStore
+from remus_ha.disk.store.engine import LIMIT, EpochStore
 from remus_ha.disk.store.image import Image
 from remus_ha.disk.tapdisk.classic import journal, launch, standing
 from remus_ha.disk.tapdisk.classic.apart import Apart, Taken

@@ -1,0 +1,81 @@
+"""The receiver's command on the backup, as the primary's side of its one line and its answer.
+
+Quick to load: the command needs longer to start than all else that ``protect`` does.
+"""
+
+import shlex
+import subprocess
+from typing import Self
+
+from remus_ha.checkpoint.wish import Wish
+from remus_ha.exceptions import RemusError
+
+RECEIVER_S = 100.0
+CHECK = "--check"  # the receiver only looks
+
+
+class BackupUnreachable(RemusError):
+    code = "PROTECT-005"
+    cause = "the receiver on '{host}' could not be started: {detail}"
+    remedy = "Run it by hand: {command} must print one line and nothing else."
+
+
+class Receiver:
+    """One start of it. Left without having been told anything, it ends at the end of its input."""
+
+    def __init__(self, wish: Wish) -> None:
+        self._wish = wish
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def knock(self, *more: str) -> None:
+        """Start it already. Raises BackupUnreachable."""
+        if self._wish.blackhole:
+            return
+        try:
+            self._process = subprocess.Popen(
+                self._command(*more),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as e:
+            raise self._unreachable(e, *more) from e
+
+    def tell(self, request: bytes, *more: str) -> bytes:
+        """Its answer to the request. Raises BackupUnreachable."""
+        if self._process is None:
+            self.knock(*more)
+        process, self._process = self._process, None
+        if process is None:
+            raise self._unreachable("there is none", *more)
+        try:
+            answer, complaint = process.communicate(request, RECEIVER_S)
+        except (OSError, subprocess.TimeoutExpired) as e:
+            process.kill()
+            process.communicate()
+            raise self._unreachable(e, *more) from e
+        if not answer:
+            said = complaint.decode(errors="replace").strip()
+            raise self._unreachable(said or f"status {process.returncode}", *more)
+        return answer
+
+    def _command(self, *more: str) -> list[str]:
+        """As ``xl remus`` builds it."""
+        wish = self._wish
+        if not wish.ssh:
+            return ["sh", "-c", " ".join([wish.host, *more])]
+        remote = " ".join(["remus-ha", "receive", *more])
+        return [*shlex.split(wish.ssh), wish.host, remote]
+
+    def _unreachable(self, detail: object, *more: str) -> BackupUnreachable:
+        command = shlex.join(self._command(*more))
+        return BackupUnreachable(host=self._wish.host, command=command, detail=detail)

@@ -1,0 +1,54 @@
+"""What the operator asked for, and which of it needs force. Quick to load: it is needed first."""
+
+from dataclasses import dataclass
+
+from remus_ha.exceptions import RemusError
+from remus_ha.witness.errors import WitnessMissing
+
+DRIVERS = ("tapdisk", "qemu")  # of disks that no daemon serves; the first that takes them all
+
+
+class NeedsForce(RemusError):
+    code = "PROTECT-006"
+    cause = "{what} gives up part of the protection"
+    remedy = "Add -F if that is what you want."
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the operator asked for."""
+
+    domain: str
+    host: str
+    interval_ms: int = 200
+    detect_ms: int = 1000
+    ssh: str = "ssh"
+    force: bool = False
+    buffer_net: bool = True
+    replicate_disks: bool = True
+    blackhole: bool = False
+    witness: str | None = None
+    witness_entry: str = ""
+    netbuf_entry: str = ""
+    disk_entry: str = ""  # empty: what the disks need
+    disk_map: tuple[tuple[str, str], ...] = ()  # path here, path on the backup
+    disk_overwrite: bool = False
+    disk_ack: str = "received"
+    disk_rate: int = 0  # octets a second of the synchronisation
+
+    @property
+    def mirrors_disks(self) -> bool:
+        """Where there is no backup, there is none of the disks either."""
+        return self.replicate_disks and not self.blackhole
+
+    def refusals(self) -> list[RemusError]:
+        """What it asks for, or leaves out, and only ``force`` allows."""
+        if self.force:
+            return []
+        weak = {
+            "-n (output leaves before the backup has it)": not self.buffer_net,
+            "-d (disks are not replicated)": not self.replicate_disks,
+            "-b (there is no backup)": self.blackhole,
+        }
+        found: list[RemusError] = [NeedsForce(what=what) for what, given in weak.items() if given]
+        return found if self.witness else [*found, WitnessMissing()]
