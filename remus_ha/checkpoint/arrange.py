@@ -5,6 +5,7 @@ afterwards leaves the guest running and untouched.
 """
 
 import base64
+import contextlib
 import copy
 import os
 import secrets
@@ -36,6 +37,7 @@ from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.loading import entry_point, load
+from remus_ha.netbuf.base import NetbufDriver
 from remus_ha.netbuf.precheck import vif_obstacles
 from remus_ha.receive.request import (
     CHECKED,
@@ -269,7 +271,8 @@ class Arrangement:
         """
         if self.wish.blackhole:
             return []
-        line = self._receiver.tell(to_line(self.request(create())), CHECK)
+        self._receiver.tell(to_line(self.request(create())), CHECK)
+        line = self._receiver.answer(CHECK)
         return [] if line == CHECKED else parse_refusals(line)
 
     def begin(self) -> Session:
@@ -279,7 +282,9 @@ class Arrangement:
         if self.wish.blackhole:
             reply = NOWHERE
         else:
-            reply = parse_reply(self._receiver.tell(to_line(request)))
+            self._receiver.tell(to_line(request))
+            self._preload()
+            reply = parse_reply(self._receiver.answer())
         skew = abs(reply.wall_clock_s - time.time())
         if skew > SKEW_S and not self.wish.blackhole:
             self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
@@ -291,6 +296,12 @@ class Arrangement:
         self._prepare_disks(session.uuid)
         self._start_guardian(session.uuid)
         return session
+
+    def _preload(self) -> None:
+        """What the guest's process begins with; this host waits for the backup meanwhile."""
+        with contextlib.suppress(RemusError):  # the process will say so
+            driver: type[NetbufDriver] = load(self.wish.netbuf_entry)
+            driver.preload()
 
     def _prepare_disks(self, uuid: str) -> None:
         if self._disk_key:

@@ -3,6 +3,7 @@
 Quick to load: the command needs longer to start than all else that ``protect`` does.
 """
 
+import contextlib
 import shlex
 import subprocess
 from typing import Self
@@ -50,15 +51,24 @@ class Receiver:
         except OSError as e:
             raise self._unreachable(e, *more) from e
 
-    def tell(self, request: bytes, *more: str) -> bytes:
-        """Its answer to the request. Raises BackupUnreachable."""
+    def tell(self, request: bytes, *more: str) -> None:
+        """Hand it the one line. Raises BackupUnreachable."""
         if self._process is None:
             self.knock(*more)
+        if self._process is None or self._process.stdin is None:
+            raise self._unreachable("there is none", *more)
+        with contextlib.suppress(OSError):  # 'answer' says why it is gone
+            self._process.stdin.write(request)
+            self._process.stdin.close()
+        self._process.stdin = None
+
+    def answer(self, *more: str) -> bytes:
+        """What it says to that. Raises BackupUnreachable."""
         process, self._process = self._process, None
         if process is None:
             raise self._unreachable("there is none", *more)
         try:
-            answer, complaint = process.communicate(request, RECEIVER_S)
+            answer, complaint = process.communicate(timeout=RECEIVER_S)
         except (OSError, subprocess.TimeoutExpired) as e:
             process.kill()
             process.communicate()

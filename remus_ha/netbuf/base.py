@@ -46,6 +46,10 @@ class NetbufDriver(abc.ABC):
     as it was, never opened.
     """
 
+    @classmethod
+    def preload(cls) -> None:  # noqa: B027  (most have nothing to load)
+        """Load what ``setup`` needs, where that takes long; it is quicker afterwards."""
+
     @property
     @abc.abstractmethod
     def mode(self) -> Mode:

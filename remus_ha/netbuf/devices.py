@@ -7,6 +7,7 @@ costs a quarter of a second natively.
 
 import contextlib
 import errno
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -50,6 +51,11 @@ class Redirect:
 
 class Devices:
     """One connection to the kernel, open inside a ``with`` block."""
+
+    @staticmethod
+    def preload() -> None:
+        """Import pyroute2: seconds in a dom0."""
+        importlib.import_module("pyroute2")
 
     def __enter__(self) -> Self:
         from pyroute2 import IPRoute  # noqa: PLC0415  the import is slow

@@ -73,6 +73,10 @@ class PlugDriver(NetbufDriver):
         self._taps: list[CompletionTap] = []
         self._use((), ())
 
+    @classmethod
+    def preload(cls) -> None:
+        Devices.preload()
+
     @property
     def mode(self) -> Mode:
         return self._mode
