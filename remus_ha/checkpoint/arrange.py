@@ -7,6 +7,7 @@ afterwards leaves the guest running and untouched.
 import base64
 import contextlib
 import copy
+import importlib
 import os
 import secrets
 import socket
@@ -299,9 +300,10 @@ class Arrangement:
 
     def _preload(self) -> None:
         """What the guest's process begins with; this host waits for the backup meanwhile."""
-        with contextlib.suppress(RemusError):  # the process will say so
+        with contextlib.suppress(RemusError, ImportError):  # the process will say so
             driver: type[NetbufDriver] = load(self.wish.netbuf_entry)
-            driver.preload()
+            for module in driver.imports:
+                importlib.import_module(module)
 
     def _prepare_disks(self, uuid: str) -> None:
         if self._disk_key:

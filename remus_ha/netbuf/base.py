@@ -9,6 +9,7 @@ last ``postsuspend`` closed.
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from remus_ha.netbuf.modes import Mode
 
@@ -46,9 +47,8 @@ class NetbufDriver(abc.ABC):
     as it was, never opened.
     """
 
-    @classmethod
-    def preload(cls) -> None:  # noqa: B027  (most have nothing to load)
-        """Load what ``setup`` needs, where that takes long; it is quicker afterwards."""
+    # What ``setup`` imports, where that takes long: it may be loaded before.
+    imports: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abc.abstractmethod

@@ -7,7 +7,6 @@ costs a quarter of a second natively.
 
 import contextlib
 import errno
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +26,9 @@ PRIORITY = 0x5248
 _INGRESS_PARENT = 0xFFFFFFF1
 _ROOT_PARENT = 0xFFFFFFFF
 _EGRESS_REDIRECT = 1
+
+
+SLOW_IMPORT = "pyroute2"  # seconds in a dom0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,8 @@ class Redirect:
 class Devices:
     """One connection to the kernel, open inside a ``with`` block."""
 
-    @staticmethod
-    def preload() -> None:
-        """Import pyroute2: seconds in a dom0."""
-        importlib.import_module("pyroute2")
-
     def __enter__(self) -> Self:
-        from pyroute2 import IPRoute  # noqa: PLC0415  the import is slow
+        from pyroute2 import IPRoute  # noqa: PLC0415  (SLOW_IMPORT)
 
         self._ipr = IPRoute()
         return self

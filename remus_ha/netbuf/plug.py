@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from remus_ha.netbuf.base import NetbufDriver, VifRef, VifStats
 from remus_ha.netbuf.completion import CompletionTap
-from remus_ha.netbuf.devices import Devices
+from remus_ha.netbuf.devices import SLOW_IMPORT, Devices
 from remus_ha.netbuf.errors import LimitOutOfRange
 from remus_ha.netbuf.kernel import load_modules
 from remus_ha.netbuf.lease import Lease
@@ -58,6 +58,8 @@ class Gauge:
 class PlugDriver(NetbufDriver):
     """Buffers of one guest's vifs; ``guest`` and ``session`` are written on the devices."""
 
+    imports = (SLOW_IMPORT,)
+
     def __init__(
         self, limit_bytes: int = DEFAULT_LIMIT_BYTES, *, guest: str = "", session: str = ""
     ) -> None:
@@ -72,10 +74,6 @@ class PlugDriver(NetbufDriver):
         self._channel = Channel()
         self._taps: list[CompletionTap] = []
         self._use((), ())
-
-    @classmethod
-    def preload(cls) -> None:
-        Devices.preload()
 
     @property
     def mode(self) -> Mode:
