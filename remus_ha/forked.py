@@ -34,8 +34,7 @@ def start(
     It keeps the descriptors in ``keep``. With ``log_fd`` it is detached as well: a session of its
     own, and its output goes there.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     pid = os.fork()
     if pid:
         return pid
@@ -49,10 +48,14 @@ def start(
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        _flush()
         os._exit(status)  # nothing that the copied stack still wants to do is ours
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
+            stream.flush()
 
 
 def _become(module: str, words: Sequence[str], keep: Collection[int], log_fd: int) -> None:
