@@ -6,6 +6,7 @@ them itself. Whatever is started later, in the place of one that died, is an int
 
 import contextlib
 import gc
+import importlib.util
 import os
 import shlex
 import sys
@@ -17,8 +18,12 @@ Main = Callable[[Sequence[str]], int]
 
 
 def is_possible() -> bool:
-    """Not beside other threads, and not with a library that a per-guest process must not have."""
-    return threading.active_count() == 1 and "stevedore" not in sys.modules
+    """Not beside other threads, and not with a library that a per-guest process must not have.
+
+    Nor under the front end's name: whoever ends that by name would end the guest's process too.
+    """
+    named = importlib.util.find_spec("setproctitle") is not None
+    return named and threading.active_count() == 1 and "stevedore" not in sys.modules
 
 
 def start(
@@ -40,16 +45,26 @@ def start(
         return pid
     status = 1
     try:
-        gc.freeze()  # no collection here ends what is the other's
         _become(module, words, keep, log_fd)
-        status = main(words)
-    except SystemExit as e:
-        status = e.code if isinstance(e.code, int) else 1
+        status = _run(main, words)
     except BaseException:
         traceback.print_exc()
     finally:
-        _flush()
-        os._exit(status)  # nothing that the copied stack still wants to do is ours
+        try:
+            _flush()
+        finally:
+            os._exit(status)  # nothing that the copied stack still wants to do is ours
+
+
+def _run(main: Main, words: Sequence[str]) -> int:
+    """The exit status, as the interpreter makes it of ``sys.exit``."""
+    try:
+        return main(words)
+    except SystemExit as e:
+        if e.code is None or isinstance(e.code, int):
+            return e.code or 0
+        print(e.code, file=sys.stderr)
+        return 1
 
 
 def _flush() -> None:
@@ -59,8 +74,7 @@ def _flush() -> None:
 
 
 def _become(module: str, words: Sequence[str], keep: Collection[int], log_fd: int) -> None:
-    from setproctitle import setproctitle  # noqa: PLC0415  (only a copy has another's name)
-
+    gc.freeze()  # no collection here ends what is the other's
     if log_fd >= 0:
         os.setsid()
         os.chdir("/")
@@ -70,6 +84,8 @@ def _become(module: str, words: Sequence[str], keep: Collection[int], log_fd: in
     # The objects above them may be a test's, or buffer as a terminal's do.
     sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    from setproctitle import setproctitle  # noqa: PLC0415  (only a copy has another's name)
+
     setproctitle(shlex.join([sys.executable, "-m", module, *words]))
 
 

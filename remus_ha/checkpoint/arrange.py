@@ -18,8 +18,8 @@ from typing import Any
 
 from remus_ha import kept, rundir
 from remus_ha.caretaker import start_loaded
-from remus_ha.checkpoint import __main__ as process
 from remus_ha.checkpoint import guardian
+from remus_ha.checkpoint.__main__ import main as process_main
 from remus_ha.checkpoint.receiver import CHECK, Receiver
 from remus_ha.checkpoint.session import Session, SessionDisk, SessionVif, ends_of, restarts
 from remus_ha.checkpoint.wish import DRIVERS, Wish
@@ -283,12 +283,14 @@ class Arrangement:
         if self.wish.blackhole:
             reply = NOWHERE
         else:
+            told_at = time.time()
             self._receiver.tell(to_line(request))
             self._preload()
             reply = parse_reply(self._receiver.answer())
-        skew = abs(reply.wall_clock_s - time.time())
-        if skew > SKEW_S and not self.wish.blackhole:
-            self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
+            # It was made at some moment between.
+            skew = max(told_at - reply.wall_clock_s, reply.wall_clock_s - time.time())
+            if skew > SKEW_S:
+                self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
         self.warnings += reply.warnings
         session = self._session(request, reply)
         session.save()
@@ -348,6 +350,6 @@ class Arrangement:
         path = rundir.LOGS / f"primary-{uuid}.log"
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
-            start_loaded(GUARDIAN, [uuid], lambda words: guardian.main(words, process.main), log)
+            start_loaded(GUARDIAN, [uuid], lambda words: guardian.main(words, process_main), log)
         finally:
             os.close(log)

@@ -4,6 +4,7 @@ Quick to load: the command needs longer to start than all else that ``protect`` 
 """
 
 import contextlib
+import os
 import shlex
 import subprocess
 from typing import Self
@@ -12,6 +13,7 @@ from remus_ha.checkpoint.wish import Wish
 from remus_ha.exceptions import RemusError
 
 RECEIVER_S = 100.0
+END_S = 1.0
 CHECK = "--check"  # the receiver only looks
 
 
@@ -27,6 +29,7 @@ class Receiver:
     def __init__(self, wish: Wish) -> None:
         self._wish = wish
         self._process: subprocess.Popen[bytes] | None = None
+        self._untold = b""
 
     def __enter__(self) -> Self:
         return self
@@ -34,8 +37,7 @@ class Receiver:
     def __exit__(self, *_: object) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.communicate()
+            _end(process)
 
     def knock(self, *more: str) -> None:
         """Start it already. Raises BackupUnreachable."""
@@ -52,15 +54,20 @@ class Receiver:
             raise self._unreachable(e, *more) from e
 
     def tell(self, request: bytes, *more: str) -> None:
-        """Hand it the one line. Raises BackupUnreachable."""
+        """Hand it the one line, as much as it takes at once. Raises BackupUnreachable."""
         if self._process is None:
             self.knock(*more)
         if self._process is None or self._process.stdin is None:
             raise self._unreachable("there is none", *more)
+        fd = self._process.stdin.fileno()
+        os.set_blocking(fd, False)
+        taken = 0
         with contextlib.suppress(OSError):  # 'answer' says why it is gone
-            self._process.stdin.write(request)
+            taken = os.write(fd, request)
+        self._untold = request[taken:]
+        if not self._untold:
             self._process.stdin.close()
-        self._process.stdin = None
+            self._process.stdin = None
 
     def answer(self, *more: str) -> bytes:
         """What it says to that. Raises BackupUnreachable."""
@@ -68,10 +75,9 @@ class Receiver:
         if process is None:
             raise self._unreachable("there is none", *more)
         try:
-            answer, complaint = process.communicate(timeout=RECEIVER_S)
+            answer, complaint = process.communicate(self._untold or None, RECEIVER_S)
         except (OSError, subprocess.TimeoutExpired) as e:
-            process.kill()
-            process.communicate()
+            _end(process)
             raise self._unreachable(e, *more) from e
         if not answer:
             said = complaint.decode(errors="replace").strip()
@@ -89,3 +95,13 @@ class Receiver:
     def _unreachable(self, detail: object, *more: str) -> BackupUnreachable:
         command = shlex.join(self._command(*more))
         return BackupUnreachable(host=self._wish.host, command=command, detail=detail)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Gently first: an ssh that asks for a password puts the terminal in order."""
+    process.terminate()
+    try:
+        process.communicate(timeout=END_S)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        process.kill()
+        process.wait()

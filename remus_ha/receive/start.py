@@ -25,8 +25,8 @@ from remus_ha.hotplug import starts
 from remus_ha.hypervisor.base import Guest, Life, Vif
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.lines import read_line
-from remus_ha.receive import __main__ as receiver
 from remus_ha.receive import keeper
+from remus_ha.receive.__main__ import main as receiver_main
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.request import CHECKED, LIMIT, Request, parse_request, refusal
 from remus_ha.witness.none import is_none
@@ -195,7 +195,7 @@ def _start_keeper(uuid: str) -> None:
     rundir.LOGS.mkdir(parents=True, exist_ok=True)
     log = os.open(_log_path(uuid), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
-        start_loaded(KEEPER, [uuid], lambda words: keeper.main(words, receiver.main), log)
+        start_loaded(KEEPER, [uuid], lambda words: keeper.main(words, receiver_main), log)
     finally:
         os.close(log)
 

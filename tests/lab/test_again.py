@@ -6,6 +6,7 @@ Ended, it is in nobody's way: ``xl migrate`` works as before.
 import pytest
 
 from tests.lab.support.domains import tracks_dirty_pages
+from tests.lab.support.processes import is_copy
 from tests.lab.support.protection import Protection
 from tests.lab.support.stage import HOSTS, WITNESS, Guest, Stage
 
@@ -18,6 +19,10 @@ def test_unprotect_and_protect_again(stage: Stage) -> None:
         with Protection(stage, guest) as p:
             p.wait_checkpoints(3)
             assert tracks_dirty_pages(stage.host(guest.host), guest.name)
+            for role in ("guardian", "process"):
+                assert is_copy(stage.host(p.primary), role)
+            for role in ("keeper", "receiver"):
+                assert is_copy(stage.host(p.backup), role)
             p.unprotect()
             assert p.status(p.primary)["state"] == "stopped"
             guest.clients.wait_answers()

@@ -24,7 +24,10 @@ PROCESSES = (
     *("remus_ha.receive.keeper", "remus_ha.receive.__main__"),
 )
 # Whoever starts one as a copy of itself (``remus_ha.forked``) hands on what it has loaded.
-STARTERS = ("remus_ha.cmd.protect", "remus_ha.checkpoint.arrange", "remus_ha.cmd.receive")
+STARTERS = (
+    *("remus_ha.cmd.remus_ha", "remus_ha.cmd.protect", "remus_ha.cmd.view"),
+    *("remus_ha.checkpoint.arrange", "remus_ha.cmd.receive"),
+)
 DRIVERS = [entry.partition(":")[0] for entry in loading._OWN.values()]
 SERVERS = (
     *("remus_ha.disk.store.nbd", "remus_ha.disk.store.recover"),
@@ -105,7 +108,7 @@ def test_a_driver_or_a_server_starts_with_no_more_than_qemus_monitor(driver: str
 
 
 def test_what_they_import_later_is_no_openstack_library_either() -> None:
-    modules = imported_by(*PROCESSES, *DRIVERS, *SERVERS)
+    modules = imported_by(*PROCESSES, *STARTERS, *DRIVERS, *SERVERS)
     ours = [name for name in modules if name.startswith("remus_ha.")]
     named = {name: libraries(written_in(name)) - LIBRARIES for name in ours}
     only_the_front_end_looks_drivers_up = {"remus_ha.loading": {"stevedore"}}

@@ -23,10 +23,10 @@ DEADLINE_S = 30.0
 class Care:
     """A caretaker with its ward, what they have written, and the read end of what they hold."""
 
-    def __init__(self, directory: Path, stall_s: float = 30.0) -> None:
+    def __init__(self, directory: Path, stall_s: float = 30.0, *more: str) -> None:
         self.log = directory / "log"
         self.pipe, write_end = os.pipe()
-        arguments = [str(directory), str(stall_s), "--held", str(write_end)]
+        arguments = [str(directory), str(stall_s), "--held", str(write_end), *more]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.functional.caretaker.carer", *arguments],
             pass_fds=[write_end],
@@ -65,7 +65,7 @@ class Care:
         found = []
         for process in Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError):
-                if mine in (process / "cmdline").read_bytes().split(b"\0"):
+                if mine in (process / "cmdline").read_bytes():
                     found.append(int(process.name))
         return found
 
@@ -99,6 +99,24 @@ def test_a_ward_that_dies_is_mourned_and_started_again(care: Care) -> None:
     assert " new " in care.of("ward")[0]
     assert " again " in care.of("ward")[1]
     assert not care.eof()
+
+
+def test_the_first_ward_is_a_copy_of_whoever_has_it_loaded_and_no_other(tmp_path: Path) -> None:
+    care = Care(tmp_path, 30.0, "--loaded")
+    try:
+        first = care.wait_for("ward", 1)
+        title = Path(f"/proc/{first}/cmdline").read_text().rstrip("\0")
+        assert title.startswith(f"{sys.executable} -m tests.functional.caretaker.ward ")
+        care.process.kill()
+        care.process.wait()
+        care.wait_for("carer", 2)
+        assert care.pid("ward") == first, "a copy finds another caretaker too"
+        os.kill(first, signal.SIGKILL)
+        care.wait_for("ward", 2)
+        assert [line.split()[3] for line in care.of("ward")] == ["copy", "itself"]
+        assert not care.eof()
+    finally:
+        care.close()
 
 
 def test_again_and_again(care: Care) -> None:

@@ -1,5 +1,6 @@
 """A copy of a process is what an interpreter of its own would be: name, descriptors, end."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ ours.write("the parent's")
 """
 
 
-def run(directory: Path, body: str, log: str = "log") -> tuple[int, int]:
+def run(directory: Path, body: str, log: str = "log", words: int = 2) -> tuple[int, int]:
     """Exit status and pid of a copy that runs ``body``."""
     text = PARENT.format(body=body, log=log)
     done = subprocess.run(
@@ -38,8 +39,9 @@ def run(directory: Path, body: str, log: str = "log") -> tuple[int, int]:
         check=True,
         timeout=30,
     )
-    status, pid = done.stdout.split()
-    return int(status), int(pid)
+    said = done.stdout.split()
+    assert len(said) == words
+    return int(said[-2]), int(said[-1])
 
 
 def test_it_is_detached_and_carries_its_own_name(tmp_path: Path) -> None:
@@ -69,22 +71,28 @@ def test_it_holds_what_it_was_given_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_one_that_is_not_detached_keeps_its_parents_session_and_output(tmp_path: Path) -> None:
-    status, pid = run(tmp_path, "return int(os.getsid(0) == os.getpid())", log="-1")
-    assert (status, pid > 0) == (0, True)
+    body = "print('0', end=' '); return int(os.getsid(0) == os.getpid())"
+    assert run(tmp_path, body, log="-1", words=3)[0] == 0
 
 
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ("raise ValueError('no such thing')", 1, "ValueError: no such thing"),
         ("sys.exit(2)", 2, ""),
-        ("sys.exit('text')", 1, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit('text')", 1, "text\n"),
     ],
 )
-def test_its_end_is_its_own(tmp_path: Path, body: str, status: int, said: str) -> None:
+def test_its_end_is_as_an_interpreters(tmp_path: Path, body: str, status: int, said: str) -> None:
     ended, _ = run(tmp_path, body)
     assert ended == status
-    assert said in (tmp_path / "log").read_text()
+    assert (tmp_path / "log").read_text() == said
+
+
+def test_what_goes_wrong_is_in_its_log(tmp_path: Path) -> None:
+    ended, _ = run(tmp_path, "raise ValueError('no such thing')")
+    assert ended == 1
+    assert "ValueError: no such thing" in (tmp_path / "log").read_text()
 
 
 def test_no_copy_is_made_beside_a_thread_or_of_a_plug_in_library(
@@ -93,6 +101,11 @@ def test_no_copy_is_made_beside_a_thread_or_of_a_plug_in_library(
     monkeypatch.delitem(sys.modules, "stevedore", raising=False)
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     assert forked.is_possible()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not forked.is_possible(), "it could not carry a name of its own"
+    monkeypatch.undo()
+    monkeypatch.delitem(sys.modules, "stevedore", raising=False)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
     monkeypatch.setitem(sys.modules, "stevedore", os)
     assert not forked.is_possible()
     monkeypatch.delitem(sys.modules, "stevedore")

@@ -7,20 +7,21 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from remus_ha.caretaker import CareLink, start_detached
 from remus_ha.loop import Loop
 from tests.functional.caretaker.carer import note
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory")
     parser.add_argument("stall_s")
     parser.add_argument("--link", type=int, required=True)
     parser.add_argument("--held", default="")
     parser.add_argument("--restart", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     held = int(args.held) if args.held else -1
 
     def replace(theirs: int, holds: bool) -> None:
@@ -43,7 +44,10 @@ def main() -> int:
     loop.watch(link.fileno(), on_link)
     loop.every(0.05, link.beat)
     link.beat()
-    note(args.directory, f"ward {os.getpid()} {'again' if args.restart else 'new'} held={held}")
+    age = "again" if args.restart else "new"
+    began = sys.modules["__main__"].__spec__
+    kind = "itself" if began and began.name.endswith(".ward") else "copy"
+    note(args.directory, f"ward {os.getpid()} {age} {kind} held={held}")
     while True:
         loop.until(lambda: bool(wanted))
         match wanted.pop(0):

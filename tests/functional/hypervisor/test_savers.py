@@ -10,6 +10,8 @@ import pytest
 from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.waiting import readable
 
+# They look at every process of this machine.
+pytestmark = pytest.mark.xdist_group("savers")
 SOURCE = "#include <unistd.h>\nint main(void) { pause(); return 0; }\n"
 # A parent that is not this process: it prints the child's pid and waits for it.
 PARENT = """

@@ -21,6 +21,14 @@ def pids(host: Host, role: str) -> list[int]:
     return [int(pid) for pid, args in rows if MODULES[role] in f"{args} "]
 
 
+def is_copy(host: Host, role: str) -> bool:
+    """Whether it began as a copy of the front end: it has written its own name, in one piece."""
+    (pid,) = pids(host, role)
+    return (
+        host.shell.run(f"grep -q ' -m remus_ha' /proc/{pid}/cmdline", check=False).returncode == 0
+    )
+
+
 def send(host: Host, signal: str, *roles: str) -> list[int]:
     """A signal to the one process of each role, all at once. Their pids."""
     found = []
