@@ -530,7 +530,7 @@ def test_what_stands_in_for_a_dead_server_outlives_the_process_that_has_started_
         first.begin()
         with misled(first):
             lose_the_server(first)
-            # Once the guest has it. It ends with its last client, which may be one that has given up.
+            # Once the guest has it: it ends with its last client, perhaps one that has given up.
             Nbd(guest.nbd).read(0, BLOCK)
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
