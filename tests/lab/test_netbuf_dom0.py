@@ -50,13 +50,18 @@ d.postsuspend()
 os.kill(os.getpid(), 9)
 """
 HOLD_AND_COUNT = """
+import time
 from remus_ha.netbuf.base import VifRef
 from remus_ha.netbuf.plug import PlugDriver
 d = PlugDriver(guest="lab", session="one")
 d.setup([VifRef(*v) for v in {vifs!r}], held=True)
 print("held")
 input()
-print(d.stats()[0].backlog_bytes)
+before, now = -1, 0
+while before < now:  # the guest may be at the last answers still
+    time.sleep(1)
+    before, now = now, d.stats()[0].backlog_bytes
+print(now)
 d.teardown(release=True)
 """
 TAKE_OVER = """
