@@ -67,12 +67,13 @@ bench: image
 
 docs: $(venv_stamp)
 	$(python) -m sphinx -W --keep-going -q -b html doc/source build/docs/html
+	$(python) -m sphinx -W --keep-going -q -b man doc/source build/docs/man
 	@if [ "$$(git rev-parse --is-shallow-repository 2>&1)" != false ]; then \
 	    echo 'Release notes left out: they need the whole history (git fetch --unshallow).'; \
 	else \
 	    $(python) -m sphinx -W -q -b html releasenotes/source build/docs/releasenotes; \
 	fi
-	@echo 'build/docs/html/index.html'
+	@echo 'build/docs/html/index.html, build/docs/man'
 
 image: need-root $(venv_stamp) lab-packages
 	$(python) -c 'from remus_ha.lab import image, progress; image.ensure(progress.Progress())'

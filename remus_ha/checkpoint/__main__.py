@@ -17,7 +17,8 @@ from remus_ha.kept import Kept, claimed
 from remus_ha.killpoint import KillPoint
 from remus_ha.loading import load
 from remus_ha.netbuf.base import NetbufDriver, VifRef
-from remus_ha.stream.credentials import Credentials, load_key
+from remus_ha.stream.credentials import Credentials, decode_certificate, load_key
+from remus_ha.stream.sealed import Relay
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.load import open_witness
 from remus_ha.witness.none import is_none
@@ -43,6 +44,13 @@ def credentials_of(session: Session) -> Credentials | None:
         return load_key(path)
     except FileNotFoundError:
         return None
+
+
+def relay_of(session: Session, own: Credentials | None) -> Relay | None:
+    """What encrypts the stream; None where it is not to be, or none follows. Raises RelayGone."""
+    if own is None or not session.tls:
+        return None
+    return Relay(own, decode_certificate(session.peer_certificate))
 
 
 def link_of(fd: int, uuid: str) -> CareLink:
@@ -99,9 +107,11 @@ def prepare(uuid: str, link: CareLink, *, restart: bool) -> Primary:
     resumes = restart and claimed("primary", uuid)
     buffer = buffer_of(session, adopt=restart, held=resumes)
     try:
+        credentials = credentials_of(session)
         return Primary(
             session=session,
-            credentials=credentials_of(session),
+            credentials=credentials,
+            relay=relay_of(session, credentials),
             buffer=buffer,
             witness=witness,
             asker=Asker(witness, WITNESS_S),

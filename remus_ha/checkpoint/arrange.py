@@ -50,6 +50,7 @@ from remus_ha.receive.request import (
     to_line,
 )
 from remus_ha.stream.credentials import Credentials, create, save_key
+from remus_ha.stream.modes import Tls
 from remus_ha.witness.load import open_witness
 from remus_ha.witness.none import is_none
 
@@ -58,6 +59,12 @@ JOURNAL_LIMIT = 1 << 30  # octets that a disk's store may set aside before it sl
 GUARDIAN = "remus_ha.checkpoint.guardian"
 CLASSIC = "classic"  # the driver of disks that daemons serve
 SKEW_S = 1.0
+
+
+class Unencrypted(RemusError):
+    code = "PROTECT-034"
+    cause = "'{host}' takes the guest's memory only in the clear"
+    remedy = "Look at the backup's log; --tls disabled -F sends it in the clear."
 
 
 class AlreadyProtected(RemusError):
@@ -233,6 +240,8 @@ class Arrangement:
             disks=self._disk_specs(),
             disk_key=self._disk_key,
             forced=wish.force,
+            tls=wish.tls,
+            minded=wish.minded,
         )
 
     def _config(self, disk_map: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -291,6 +300,7 @@ class Arrangement:
             skew = max(told_at - reply.wall_clock_s, reply.wall_clock_s - time.time())
             if skew > SKEW_S:
                 self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
+            self._check_tls(reply)
         self.warnings += reply.warnings
         session = self._session(request, reply)
         session.save()
@@ -299,6 +309,14 @@ class Arrangement:
         self._prepare_disks(session.uuid)
         self._start_guardian(session.uuid)
         return session
+
+    def _check_tls(self, reply: Reply) -> None:
+        """Raises Unencrypted."""
+        missing = Unencrypted(host=self.wish.host)
+        if not reply.tls and self.wish.tls == Tls.REQUIRED.value:
+            raise missing
+        if not reply.tls and self.wish.tls == Tls.OPPORTUNISTIC.value:
+            self.warnings.append(str(missing))
 
     def _preload(self) -> None:
         """What the guest's process begins with; this host waits for the backup meanwhile."""
@@ -329,6 +347,7 @@ class Arrangement:
             witness="none:" if wish.blackhole else request.witness,
             witness_entry="" if wish.blackhole else wish.witness_entry,
             blackhole=wish.blackhole,
+            tls=reply.tls,
             netbuf_entry=wish.netbuf_entry,
             interval_ms=wish.interval_ms,
             detect_ms=wish.detect_ms,

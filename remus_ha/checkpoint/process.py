@@ -17,6 +17,7 @@ from remus_ha.checkpoint.blackhole import Blackhole
 from remus_ha.checkpoint.disks import Disks
 from remus_ha.checkpoint.epochs import Epochs, Sample, Timing, Trouble
 from remus_ha.checkpoint.figures import Figures
+from remus_ha.checkpoint.moving import FailoverPaused, FailoverState, FailoverUnknown
 from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.checkpoint.peer import Peer, Where
 from remus_ha.checkpoint.quiesced import paused_by_us, quiesced
@@ -52,7 +53,16 @@ from remus_ha.loop import Loop
 from remus_ha.netbuf.base import NetbufDriver
 from remus_ha.netbuf.modes import Mode
 from remus_ha.stream.credentials import Credentials
-from remus_ha.stream.frames import DISK_VERIFY, DiskHashed, Hello, Phase, Role, StopReason
+from remus_ha.stream.frames import (
+    DISK_VERIFY,
+    FAIL_OVER,
+    DiskHashed,
+    Hello,
+    Phase,
+    Role,
+    StopReason,
+)
+from remus_ha.stream.sealed import Relay
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.base import WitnessDriver
 from remus_ha.witness.none import is_none
@@ -71,6 +81,7 @@ STILL_S = 60.0  # the backup may take this long to build the copy's domain befor
 LATE_SUSPEND_S = 15.0
 INTENT_S = 10.0
 _INTENT = (State.RETURNING, State.RETURNED, State.REBOOTING, State.REBOOTED, State.ENDING)
+TAKE_BACK_S = 30.0  # the backup may take this long to become the guest in a planned failover
 SAVER_S = 0.2  # how long a started save helper may take to show its arguments
 HELD = "held"  # a Trouble's reason when the table itself ended the session
 
@@ -83,6 +94,7 @@ class Primary:
         *,
         session: Session,
         credentials: Credentials | None,
+        relay: Relay | None,
         buffer: NetbufDriver,
         witness: WitnessDriver,
         asker: Asker,
@@ -91,8 +103,9 @@ class Primary:
         killpoint: KillPoint,
         resumes: bool,
     ) -> None:
-        """``resumes``: an earlier process of this session had won its claim."""
+        """``relay`` encrypts the stream; ``resumes``: an earlier process had won its claim."""
         self._session, self._credentials, self._buffer = session, credentials, buffer
+        self._relay = relay
         self._link, self._killpoint, self._resumes = link, killpoint, resumes
         self.journal = Journal(f"primary {session.name}")
         self._loop = Loop()
@@ -115,6 +128,7 @@ class Primary:
             self._to_create.unlink(missing_ok=True)
         self._clear_at = 0.0
         self._reason = StopReason.ABORTED
+        self._yielded_at = 0.0
         self._detect_s = session.detect_ms / 1e3
         self._peer = self._new_peer()
         self._disks = Disks(
@@ -197,6 +211,8 @@ class Primary:
             "cut": self._peer.close,
             "open_output": self._open_output,
             "tell_stop": self._tell_stop,
+            "tell_promote": self._tell_promote,
+            "final_epoch": self._end_with_next,
             "pause_guest": self._domain.pause,
             "resume_guest": self._resume_guest,
             "restart_guest": self._restart_guest,
@@ -256,6 +272,9 @@ class Primary:
     def _tick(self) -> None:
         self._link.beat()
         self._peer.excuse(self._attention.late_s())
+        self._look_for_a_pause()
+        if self._decider.state is State.YIELDED and self._is_late():
+            self._decider.feed(Event.TAKE_BACK)
         epochs = self._epochs
         if epochs is None:
             self._beat_while_ending()
@@ -267,6 +286,18 @@ class Primary:
             epochs.fail(Trouble(f"nothing heard of the backup for {self._peer.silent_s():.2f} s"))
         elif epochs.outstanding() is not None and self._unacknowledged_s() > self._detect_s:
             epochs.fail(Trouble(f"no acknowledgement of epoch {epochs.marked}"))
+
+    def _look_for_a_pause(self) -> None:
+        """Behind an operator's pause a failover would wait, and happen some day by surprise."""
+        if self._decider.state is not State.YIELDING or self._domain.life() is not Life.PAUSED:
+            return
+        if self._epochs is not None and self._epochs.call_off():
+            self.journal("the guest was paused: it is not moved")
+            self._decider.feed(Event.CALLED_OFF)
+
+    def _is_late(self) -> bool:
+        """Whether the backup has had its time to become the guest."""
+        return time.monotonic() > self._yielded_at + TAKE_BACK_S
 
     def _beat_while_ending(self) -> None:
         """The backup need not doubt while an intent is on its way to the register (W7).
@@ -336,8 +367,10 @@ class Primary:
             host=s.host,
             nonce=s.nonce,
         )
+        if self._relay is not None:
+            self._relay.wait_ready(self._link.beat)
         where = Where(s.peer_address, s.control_port, s.data_port, s.peer_certificate)
-        self._peer.connect(where, self._credentials, hello)
+        self._peer.connect(where, self._credentials, hello, self._relay)
         if self._decider.state is not State.SYNCING:
             raise Trouble(HELD)
 
@@ -399,7 +432,8 @@ class Primary:
         self._in_charge = True
 
     def _may_run(self) -> bool:
-        return self._decider.state not in (State.YIELDING, State.BEATEN, State.DESTROYED)
+        kept = (State.YIELDING, State.YIELDED, State.BEATEN, State.DESTROYED)
+        return self._decider.state not in kept
 
     def _abort(self) -> None:
         """The session is over: the guest runs, its output as the plugs have it. Idempotent."""
@@ -426,7 +460,7 @@ class Primary:
         elif n == 0:
             self._decider.feed(Event.FIRST_ACK)
         else:
-            self._decider.feed(Event.ACK, outstanding=True)
+            self._decider.feed(Event.ACK, outstanding=True, final=n == epochs.last)
 
     def _on_disks_closed(self, n: int) -> None:
         self._disks.on_closed(n)
@@ -534,7 +568,7 @@ class Primary:
         epochs = self._epochs
         if epochs is None or time.monotonic() < self._clear_at or not self._disks.synced:
             return False
-        return epochs.marked < 0 or self._decider.state is State.PROTECTED
+        return epochs.marked < 0 or self._decider.state in (State.PROTECTED, State.YIELDING)
 
     def _release_one(self) -> None:
         if self._epochs is not None:
@@ -553,6 +587,15 @@ class Primary:
 
     def _tell_stop(self) -> None:
         self._peer.tell_stop(self._reason)
+
+    def _tell_promote(self) -> None:
+        self._yielded_at = time.monotonic()
+        if self._epochs is not None:
+            self._peer.tell_promote(self._epochs.acked)
+
+    def _end_with_next(self) -> None:
+        if self._epochs is not None:
+            self._epochs.end_with_next()
 
     def _resume_guest(self) -> None:
         self._domain.resume()
@@ -627,6 +670,9 @@ class Primary:
             self._reason = StopReason.UNPROTECT
             self._decider.feed(Event.UNPROTECT)
             return {"accepted": True}
+        if command == "failover":
+            self._begin_failover(dry_run=bool(request.get("dry_run")))
+            return {"accepted": True}
         if command == "fenced":
             self.journal(f"the operator says that {self._session.peer_host} is fenced")
             self._decider.feed(Event.OPERATOR_FENCED)
@@ -634,6 +680,19 @@ class Primary:
         if command == ACCEPT_STORE:
             return {"accepted": self._decider.accept_store(str(request["incarnation"]))}
         raise ValueError(f"no command {command!r}")
+
+    def _begin_failover(self, *, dry_run: bool) -> None:
+        """Raises FailoverState, FailoverUnknown, FailoverPaused."""
+        s, state = self._session, self._protection()
+        if state is not Protection.PROTECTED:
+            raise FailoverState(name=s.name, state=state.value)
+        if FAIL_OVER not in self._peer.features:
+            raise FailoverUnknown(host=s.peer_host)
+        if self._domain.life() is Life.PAUSED:
+            raise FailoverPaused(name=s.name)
+        if not dry_run:
+            self.journal(f"the operator moves {s.name} to {s.peer_host}")
+            self._decider.feed(Event.FAIL_OVER)
 
     def _begin_verifying(self, rate: int) -> None:
         """Raises VerifyState and what ``Verifying.begin`` raises."""
@@ -670,6 +729,7 @@ class Primary:
             "interval_ms": s.interval_ms,
             "detect_ms": s.detect_ms,
             "round_trip_ms": round(1e3 * self._peer.round_trip_s, 3),
+            "stream": self._peer.data.how if self._peer.data else "",
             "sent_octets": self._outflow.moved if self._outflow else 0,
             "figures": self._figures.summary(),
             "vifs": self._vif_stats(),

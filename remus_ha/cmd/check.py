@@ -22,6 +22,11 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    return report(args, as_json=args.json)
+
+
+def report(args: argparse.Namespace, *, as_json: bool = False) -> int:
+    """Print what stands in the way of a protection; 1 where something does."""
     obstacles: list[RemusError] = []
     try:
         wish = wish_of(args)
@@ -37,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"warning: {warning}", file=sys.stderr)
     except RemusError as e:
         obstacles.append(e)
-    if args.json:
+    if as_json:
         print(json.dumps([e.as_dict() for e in obstacles], indent=2))
     elif obstacles:
         for obstacle in obstacles:

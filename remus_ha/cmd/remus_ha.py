@@ -10,6 +10,7 @@ from remus_ha.exceptions import RemusError
 COMMANDS = (
     "protect",
     "unprotect",
+    "failover",
     "status",
     "check",
     "cleanup",
@@ -17,6 +18,7 @@ COMMANDS = (
     "disk",
     "tapdisk",
     "witness",
+    "bundle",
     "receive",
 )
 EPILOG = """\

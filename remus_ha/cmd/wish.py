@@ -8,9 +8,14 @@ from remus_ha.checkpoint.wish import DRIVERS, Wish
 from remus_ha.disk.ack import Ack
 from remus_ha.exceptions import RemusError
 from remus_ha.loading import entry_point
+from remus_ha.stream.modes import Tls
 from remus_ha.witness.load import driver_name
 
 CONFIG = Path(os.environ.get("REMUS_HA_CONFIG", "/etc/remus-ha/remus-ha.conf"))
+ACCEPTED = {
+    "-u --no-compression": "nothing is compressed",
+    "--timer": "epochs begin by the clock in any case",
+}
 UNBUFFERED = "remus_ha.netbuf.unbuffered:Unbuffered"
 
 
@@ -58,6 +63,20 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="instead of ssh; an empty string runs HOST itself as a command",
     )
+    p.add_argument(
+        "-p",
+        "--port",
+        type=_port,
+        default=0,
+        help="the backup listens here for control and on the next port for the memory stream"
+        " (default: any)",
+    )
+    p.add_argument(
+        "-e",
+        "--no-monitor",
+        action="store_true",
+        help="after a failover xl does not stay with the guest: nobody does its reboots then",
+    )
     p.add_argument("-F", "--force", action="store_true", help="allow unsafe options")
     p.add_argument("-n", "--no-net", action="store_true", help="don't buffer output (unsafe)")
     p.add_argument("-d", "--no-disk", action="store_true", help="don't replicate disks (unsafe)")
@@ -98,8 +117,21 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
         help="bound the synchronisation of each disk (default 0: no bound)",
     )
     p.add_argument(
-        "-b", "--blackhole", action="store_true", help="checkpoint into nothing (unsafe)"
+        "--tls",
+        choices=[mode.value for mode in Tls],
+        default=Tls.REQUIRED.value,
+        help="encrypt the memory stream; disks and control always are (default required;"
+        " opportunistic: not if the backup cannot start what decrypts; disabled is unsafe)",
     )
+    p.add_argument(
+        "-b",
+        "--blackhole",
+        "--no-backup",
+        action="store_true",
+        help="checkpoint into nothing (unsafe)",
+    )
+    for name, text in ACCEPTED.items():
+        p.add_argument(*name.split(), action="store_true", help=f"accepted: {text}")
 
 
 def wish_of(args: argparse.Namespace) -> Wish:
@@ -116,6 +148,9 @@ def wish_of(args: argparse.Namespace) -> Wish:
         buffer_net=buffer,
         replicate_disks=not args.no_disk,
         blackhole=args.blackhole,
+        tls=args.tls,
+        port=args.port,
+        minded=not args.no_monitor,
         witness=witness,
         witness_entry=entry_point("remus_ha.witness", driver_name(witness)) if witness else "",
         netbuf_entry=entry_point("remus_ha.netbuf", "plug") if buffer else UNBUFFERED,
@@ -125,6 +160,20 @@ def wish_of(args: argparse.Namespace) -> Wish:
         disk_ack=args.disk_ack,
         disk_rate=args.disk_rate << 20,
     )
+
+
+def remarks(args: argparse.Namespace) -> list[str]:
+    """What the operator should know of options that change nothing."""
+    told = {name.split()[-1]: text for name, text in ACCEPTED.items()}
+    given = [name for name in told if getattr(args, name.strip("-").replace("-", "_"))]
+    return [f"{name}: {told[name]}" for name in given]
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65534:
+        raise argparse.ArgumentTypeError("a port from 1 to 65534")
+    return value
 
 
 def _milliseconds(text: str) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from remus_ha import forked, rundir
 from remus_ha.caretaker import Caretaker, Ward, parse_held
 from remus_ha.hypervisor.xen import restore
+from remus_ha.receive.incoming import Incoming
 from remus_ha.stream.mover import grow_pipe
 from remus_ha.waiting import readable
 
@@ -27,7 +28,8 @@ def start_restore(uuid: str) -> tuple[int, tuple[int, int, int]]:
     grow_pipe(write_end, PIPE_WANTED)
     os.set_blocking(write_end, False)
     rundir.LOGS.mkdir(parents=True, exist_ok=True)
-    process = restore.start(read_end, rundir.restore_log(uuid))
+    minded = Incoming.load(uuid).request.minded
+    process = restore.start(read_end, rundir.restore_log(uuid), minded=minded)
     os.close(read_end)
     return process.pid, (write_end, *os.pipe2(os.O_CLOEXEC))
 

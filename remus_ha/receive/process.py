@@ -7,7 +7,6 @@ an epoch's mark stops them exactly at its end, which only the commit puts there.
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -45,6 +44,7 @@ from remus_ha.stream.control import ControlChannel
 from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
     DISK_VERIFY,
+    FAIL_OVER,
     Ack,
     CloseDisks,
     DiskHashed,
@@ -57,11 +57,13 @@ from remus_ha.stream.frames import (
     HeartbeatReply,
     Hello,
     Phase,
+    Promote,
     Role,
     Stop,
     Welcome,
 )
 from remus_ha.stream.mover import Inflow, Wait
+from remus_ha.stream.sealed import Stream
 from remus_ha.stream.xenstream import LIBXC_CHECKPOINT, preamble
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.base import WitnessDriver
@@ -140,7 +142,7 @@ class Backup:
         )
         self._broken: RemusError | None = None
         self._channel: ControlChannel | None = None
-        self._data: socket.socket | None = None
+        self._data: Stream | None = None
         self._inflow: Inflow | None = None
         self._mark: Epoch | None = None
         self._heard_at = time.monotonic()
@@ -271,9 +273,7 @@ class Backup:
             now = age(in_session(spec.generation, self._decider.ledger.session))
             record(Path(spec.path), Lineage(self._request.guest_uuid, spec.vdev, now))
 
-    def receive(
-        self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
-    ) -> State:
+    def receive(self, channel: ControlChannel, accept_data: Callable[[bytes], Stream]) -> State:
         """A new session on an authenticated channel. ``accept_data(key)`` waits for the stream."""
         self._channel = channel
         hello = self._await_hello(channel)
@@ -307,6 +307,7 @@ class Backup:
         if state is State.ALIVE:
             self._reservation.give_back()
         self._stores.end()
+        self._close_data()
         rundir.write_json(self._incoming.directory() / "result.json", self.status())
         rundir.forget("backup", self._request.guest_uuid)
         self._server.close()
@@ -361,16 +362,14 @@ class Backup:
             raise ProtocolError(detail="another guest's UUID")
         return hello
 
-    def _welcome(
-        self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
-    ) -> None:
+    def _welcome(self, channel: ControlChannel, accept_data: Callable[[bytes], Stream]) -> None:
         key = secrets.token_bytes(32)
         channel.send(
             Welcome(
                 session=self._session,
                 role=Role.BACKUP,
                 version="",
-                features=(f"xen={self._xen.version}", DISK_VERIFY),
+                features=(f"xen={self._xen.version}", DISK_VERIFY, FAIL_OVER),
                 host=self._incoming.host,
                 nonce=self._incoming.nonce,
                 data_key=key,
@@ -387,10 +386,10 @@ class Backup:
         os.set_blocking(self._restore_fd, True)
         os.write(self._restore_fd, preamble(json.dumps(config).encode()))
         os.set_blocking(self._restore_fd, False)
-        self._inflow = Inflow(self._data, self._restore_fd)
+        self._inflow = Inflow(self._data.sock, self._restore_fd)
         self._heard_at = time.monotonic()
         self._watch_control()
-        self._loop.watch(self._data.fileno(), self._on_data)
+        self._loop.watch(self._data.sock.fileno(), self._on_data)
 
     def _on_memory(self, error: RemusError | str) -> None:
         if not error:
@@ -427,7 +426,7 @@ class Backup:
         if self._data is None or self._restore_fd is None:
             return
         if wait is Wait.SINK:
-            self._loop.forget(self._data.fileno())
+            self._loop.forget(self._data.sock.fileno())
             self._loop.watch(self._restore_fd, self._on_data, WRITE)
         elif wait is Wait.END:
             self._forget_data()
@@ -436,11 +435,11 @@ class Backup:
             self._forget_data()
         else:
             self._loop.forget(self._restore_fd)
-            self._loop.watch(self._data.fileno(), self._on_data, READ)
+            self._loop.watch(self._data.sock.fileno(), self._on_data, READ)
 
     def _forget_data(self) -> None:
         if self._data is not None:
-            self._loop.forget(self._data.fileno())
+            self._loop.forget(self._data.sock.fileno())
         if self._restore_fd is not None:
             self._loop.forget(self._restore_fd)
 
@@ -581,8 +580,17 @@ class Backup:
                 self.journal(f"the primary says stop: {reason.name.lower()}")
                 self._believe_stop()
                 self._decider.feed(Event.TOLD_STOP)
+            case Promote(n=n):
+                self._on_promote(n)
             case Error(error_code=code, text=text):
                 self._doubt(f"the primary gives up: {code} {text}")
+
+    def _on_promote(self, n: int) -> None:
+        """Raises ProtocolError where it is not the committed epoch that is to live."""
+        if n != self._commits.committed:
+            raise ProtocolError(detail=f"to promote epoch {n}, not {self._commits.committed}")
+        self.journal(f"the primary moves the guest here, epoch {n} being the last")
+        self._decider.feed(Event.TOLD_PROMOTE)
 
     def _answer_beat(self, sent_ns: int) -> None:
         if self._channel is not None and self._decider.state in backup.RECEIVES:
@@ -658,14 +666,17 @@ class Backup:
 
     def _cut(self) -> None:
         self._stores.cut()
-        self._forget_data()
-        if self._data is not None:
-            self._data.close()
-            self._data = None
+        self._close_data()
         channel, self._channel = self._channel, None
         if channel is not None:
             self._loop.forget(channel.fileno())
             channel.close()
+
+    def _close_data(self) -> None:
+        self._forget_data()
+        data, self._data = self._data, None
+        if data is not None:
+            data.close()
 
     def _tell_broken(self) -> None:
         if self._channel is not None:

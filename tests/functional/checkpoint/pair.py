@@ -26,6 +26,7 @@ import pytest
 from remus_ha import rundir
 from remus_ha.caretaker import CareLink
 from remus_ha.checkpoint import process as primary_process
+from remus_ha.checkpoint.__main__ import relay_of
 from remus_ha.checkpoint.arrange import NOWHERE
 from remus_ha.checkpoint.process import Primary
 from remus_ha.checkpoint.session import Session, SessionDisk
@@ -46,6 +47,7 @@ from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.process import Backup
 from remus_ha.receive.request import Reply, Request, parse_reply
 from remus_ha.stream.credentials import Credentials, create, encode_certificate
+from remus_ha.stream.modes import Tls
 from remus_ha.stream.mover import grow_pipe
 from remus_ha.stream.xenstream import CHECKPOINT_END, preamble
 from remus_ha.witness.asker import Asker
@@ -275,6 +277,7 @@ class Pair:
         self.disk_entry = "tests.functional.checkpoint.straight:StraightDisks"
         self.disk_ack, self.disk_format = "received", "raw"
         self.disk_limit = 1 << 30
+        self.tls = Tls.DISABLED.value
         self.disk_rate = 0  # octets/s of the first copy, 0: any
         self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
@@ -338,6 +341,8 @@ class Pair:
             ),
             disk_key=self.disk_key,
             forced=False,
+            tls=self.tls,
+            minded=True,
         )
 
     def image(self, vdev: str) -> Path:
@@ -402,6 +407,7 @@ class Pair:
             witness=self.witness,
             witness_entry="",
             blackhole=self.blackhole,
+            tls=reply.tls,
             netbuf_entry="",
             interval_ms=self.interval_ms,
             detect_ms=self.detect_ms,
@@ -431,6 +437,7 @@ class Pair:
             self.primary_process = Primary(
                 session=session,
                 credentials=None if resumes else self._own,
+                relay=relay_of(session, None if resumes else self._own),
                 buffer=self.buffer,
                 witness=witness,
                 asker=Asker(witness, 1.0),

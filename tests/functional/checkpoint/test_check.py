@@ -164,3 +164,15 @@ def test_disks_that_nobody_copies_may_be_any(host: pytest.MonkeyPatch, option: s
     arrangement = Arrangement(told, Receiver(told))
     assert arrangement.obstacles() == []
     assert arrangement._disk_specs() == ()
+
+
+def test_a_dry_run_of_protect_is_a_check(
+    host: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    has(host, bare())
+    words = ["-F", "--witness", "none:", "-s", "", "web1", receiver(tmp_path, REFUSED)]
+    assert main(["protect", "--dry-run", *words]) == 1
+    said = capsys.readouterr().out
+    assert "XEN-013" in said
+    assert main(["check", *words]) == 1
+    assert capsys.readouterr().out == said

@@ -46,6 +46,8 @@ REQUEST = Request(
     wall_clock_s=1.5,
     disks=(DiskSpec("xvda", "/srv/web1.img", 1 << 20, "received", "", False, 1 << 30, 7),),
     disk_key="00" * 32,
+    tls="required",
+    minded=True,
     forced=False,
 )
 REPLY = Reply("10.0.0.2", 4001, 4002, "AAAA", "b", "8899aabbccddeeff", 2.5, ("slow",))
