@@ -88,7 +88,7 @@ def command(
         f"lab.host={host.name} lab.id={host.number} lab.names={'.'.join(names)}"
     )
     return [
-        *("qemu-system-x86_64", "-name", f"remus-lab-{host.name}", "-daemonize"),
+        *(str(images.emulator), "-name", f"remus-lab-{host.name}", "-daemonize"),
         *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _CPU, "-smp", "2"),
         *("-m", str(machine.memory_mib), "-display", "none", "-vga", "none"),
         *("-nodefaults", "-no-reboot", "-pidfile", str(files.pid.with_suffix(".qemu"))),

@@ -25,7 +25,7 @@ tail -n 5 /var/log/remus-ha/restore-*.log; tail -n 60 /var/log/xen/console/guest
 mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 rings=$(ls /sys/kernel/debug/xen-netback/*/io_ring_q*)
 tail -n +1 $rings; grep vif /proc/interrupts; dmesg | tail -n 20
-xl dmesg | grep -iE 'triple|crash|d[1-9][0-9]*v' | tail -n 20
+xl dmesg | grep -iE -A 24 'triple fault|crashed' | tail -n 60
 xl debug-keys e; xl dmesg | sed -n '/Event channel information/,$p' | tail -n 120
 # Whether a ring moves when its backend is told to look again tells who was waiting for whom.
 for ring in $rings; do echo kick >$ring; done; tail -n +1 $rings

@@ -10,6 +10,7 @@ IMAGES = Images(
     kernel=Path("/i/vmlinux"),
     initrd=Path("/i/dom0.img"),
     ssh_key=Path("/i/key"),
+    emulator=Path("/i/qemu"),
 )
 FILES = HostFiles(Path("/r/b"), Path("/s/b.qcow2"))
 
