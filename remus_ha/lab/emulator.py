@@ -3,8 +3,8 @@
 Emulating VMRUN, QEMU delivers the interrupt that a hypervisor injects and leaves its number behind
 as a pending exception (``helper_vmrun``, ``SVM_EVTINJ_TYPE_INTR``; seen in 7.2). A request to leave
 the execution loop that comes at that very moment delivers it once more, before the guest's handler
-has run its first instruction: Linux dies of it, often with a triple fault, every thousand epochs
-or so. In a copy of the program the one instruction that leaves the number behind does nothing.
+has run its first instruction: Linux dies of it, often with a triple fault (ADR 0016). In a copy of
+the program the one instruction that leaves the number behind does nothing.
 """
 
 import re
