@@ -4,7 +4,7 @@ import copy
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class FakeGuest:
@@ -55,11 +55,12 @@ class FakeGuest:
                 if not self.silent:
                     self._socket.sendto(self.answer(data[0].decode()).encode(), data[1])
         self._connection, _ = self._socket.accept()
-        with self._connection, self._connection.makefile("rw") as stream:
-            for line in stream:
-                if not self.silent:
-                    stream.write(self.answer(line))
-                    stream.flush()
+        # One file for both ways would forget what it has read ahead whenever something is written.
+        with self._connection, self._connection.makefile("r") as requests:
+            with suppress(ConnectionError):  # the client does not wait for all answers
+                for line in requests:
+                    if not self.silent:
+                        self._connection.sendall(self.answer(line).encode())
 
     @contextmanager
     def running(self) -> Iterator["FakeGuest"]:
