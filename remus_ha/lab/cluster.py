@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from remus_ha.lab import cache, frozen, image, tools
+from remus_ha.lab import cache, emulator, frozen, image, tools
 from remus_ha.lab.boot import wait_awake
 from remus_ha.lab.errors import NotUp, UnknownHost, WrongShape
 from remus_ha.lab.guests import Guests
@@ -113,6 +113,8 @@ class Lab:
         plan_hosts(hosts)
         tools.require()
         images = image.ensure(self.progress)
+        if not emulator.is_mended(emulator.ensure()):
+            self.progress.say("this QEMU is not known: guests may end by triple faults")
         shape = _Shape(hosts, machine or Machine(), images)
         with self._locked():
             if self.is_up and self.network.exists:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from remus_ha.lab import cache
+from remus_ha.lab import cache, emulator
 from remus_ha.lab.boot import wait_ready
 from remus_ha.lab.errors import StepFailed
 from remus_ha.lab.host import Host
@@ -21,7 +21,6 @@ from remus_ha.lab.network import Network
 from remus_ha.lab.plan import HostPlan, Link, outside_mac
 from remus_ha.lab.progress import Progress
 from remus_ha.lab.qemu import Frozen, HostFiles, Machine, command
-from remus_ha.lab.run import run
 
 _KEPT = 3
 # what tests and users start first; its pages are in memory from then on
@@ -60,23 +59,23 @@ def ensure(
         with progress.step("boot the hosts once and freeze them (half a minute)"):
             _freeze(place, hosts, machine, images)
 
-    key = cache.key_of(
-        [run(["qemu-system-x86_64", "--version"]), *_words(hosts, machine, images), _WARM_UP]
-    )
+    key = cache.key_of([*_words(hosts, machine, images), _WARM_UP])
     return FrozenLab(cache.entry("ready", key, build, keep=_KEPT))
 
 
 def _words(hosts: Sequence[HostPlan], machine: Machine, images: Images) -> list[str]:
     """Everything that QEMU is told and who is in the network of the frozen hosts.
 
-    The images' directories are named by their content.
+    The images' directories and the emulator's are named by their content.
     """
     names = [host.name for host in hosts]
     files = HostFiles(Path("run"), Path("disk"))
     words = [
         word
         for host in hosts
-        for word in command(host, names, machine, images, files, console_fd=0)
+        for word in command(
+            host, names, machine, images, files, emulator=emulator.ensure(), console_fd=0
+        )
     ]
     return [*words, f"data disk {machine.data_mib}", *(outside_mac(link) for link in Link)]
 

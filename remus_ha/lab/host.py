@@ -6,7 +6,7 @@ import signal
 import socket
 from pathlib import Path
 
-from remus_ha.lab import cache
+from remus_ha.lab import cache, emulator
 from remus_ha.lab.errors import HostDied, HostDown
 from remus_ha.lab.image import Images
 from remus_ha.lab.network import Network
@@ -112,6 +112,7 @@ class Host:
                 machine,
                 self._images,
                 self.files,
+                emulator=emulator.ensure(),
                 console_fd=fd,
                 incoming=incoming,
             )

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from remus_ha.lab import cache, cc, emulator, guest_image
+from remus_ha.lab import cache, cc, guest_image
 from remus_ha.lab.apt import proxy_options, sources_for
 from remus_ha.lab.errors import StepFailed
 from remus_ha.lab.initrd import collect_modules, pack
@@ -64,7 +64,6 @@ class Images:
     kernel: Path
     initrd: Path
     ssh_key: Path
-    emulator: Path
 
 
 def ensure(progress: Progress) -> Images:
@@ -84,7 +83,6 @@ def ensure(progress: Progress) -> Images:
         kernel=base / "vmlinux",
         initrd=parts / "dom0.img",
         ssh_key=parts / "id_ed25519",
-        emulator=emulator.ensure(progress),
     )
 
 

@@ -72,6 +72,7 @@ def command(
     images: Images,
     files: HostFiles,
     *,
+    emulator: Path,
     console_fd: int,
     incoming: bool = False,
 ) -> list[str]:
@@ -88,7 +89,7 @@ def command(
         f"lab.host={host.name} lab.id={host.number} lab.names={'.'.join(names)}"
     )
     return [
-        *(str(images.emulator), "-name", f"remus-lab-{host.name}", "-daemonize"),
+        *(str(emulator), "-name", f"remus-lab-{host.name}", "-daemonize"),
         *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _CPU, "-smp", "2"),
         *("-m", str(machine.memory_mib), "-display", "none", "-vga", "none"),
         *("-nodefaults", "-no-reboot", "-pidfile", str(files.pid.with_suffix(".qemu"))),

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from remus_ha.lab import emulator
-from remus_ha.lab.progress import Progress
 
 # helper_vmrun of Debian 12's QEMU 7.2.22 around the injection of an interrupt.
 STORE = bytes.fromhex("89b354efffff")  # mov %esi,-0x10ac(%rbx)
@@ -41,17 +40,42 @@ def test_an_exception_that_is_to_be_raised_is_left_alone() -> None:
     assert emulator.mend(program(raised)) is None
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_the_copy_is_made_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
-) -> None:
-    own = tmp_path / emulator.NAME
-    own.write_bytes(program(INJECTION) if known else program())
+def installed(prefix: Path, content: bytes) -> Path:
+    """A QEMU as a distribution installs it."""
+    own = prefix / "bin" / emulator.NAME
+    own.parent.mkdir(parents=True)
+    (prefix / "lib64").mkdir()
+    own.write_bytes(content)
     own.chmod(0o755)
+    return own
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REMUS_HA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    first = emulator.ensure(Progress())
-    assert first.resolve() != own or not known
-    assert first.read_bytes() == (emulator.mend(own.read_bytes()) or own.read_bytes())
+    monkeypatch.setenv("PATH", str(tmp_path / "usr" / "bin"))
+
+
+def test_the_copy_is_made_once_and_finds_its_modules(tmp_path: Path) -> None:
+    own = installed(tmp_path / "usr", program(INJECTION))
+    first = emulator.ensure()
+    assert emulator.is_mended(first)
+    assert first.read_bytes() == emulator.mend(own.read_bytes())
     assert first.stat().st_mode & 0o111
-    assert emulator.ensure(Progress()) == first
+    assert (first.parent.parent / "lib64").resolve() == tmp_path / "usr" / "lib64"
+    made = first.stat().st_ino
+    assert emulator.ensure().stat().st_ino == made
+
+
+def test_one_that_is_not_known_is_run_where_it_is(tmp_path: Path) -> None:
+    own = installed(tmp_path / "usr", program())
+    assert not emulator.is_mended(emulator.ensure())
+    assert emulator.ensure().resolve() == own
+
+
+def test_another_version_gets_a_copy_of_its_own(tmp_path: Path) -> None:
+    own = installed(tmp_path / "usr", program(INJECTION))
+    first = emulator.ensure()
+    own.write_bytes(program(INJECTION, b"newer"))
+    assert emulator.ensure() != first
+    assert first.exists(), "a running lab boots hosts with it"

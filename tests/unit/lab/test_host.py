@@ -11,7 +11,7 @@ SIZE = Machine(data_mib=64)
 
 
 def host(place: Path) -> Host:
-    images = Images(*(place / name for name in ("disk", "xen", "kernel", "initrd", "key", "qemu")))
+    images = Images(*(place / name for name in ("disk", "xen", "kernel", "initrd", "key")))
     files = HostFiles(place / "run", place / "a.qcow2")
     return Host(plan_hosts(1)[0], Network("remus-test-none"), images, files)
 

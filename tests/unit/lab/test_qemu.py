@@ -10,7 +10,6 @@ IMAGES = Images(
     kernel=Path("/i/vmlinux"),
     initrd=Path("/i/dom0.img"),
     ssh_key=Path("/i/key"),
-    emulator=Path("/i/qemu"),
 )
 FILES = HostFiles(Path("/r/b"), Path("/s/b.qcow2"))
 
@@ -18,7 +17,9 @@ FILES = HostFiles(Path("/r/b"), Path("/s/b.qcow2"))
 def words(**options: bool) -> list[str]:
     host = plan_hosts(2)[1]
     machine = Machine(memory_mib=3000, dom0_mib=700)
-    return command(host, ["a", "b"], machine, IMAGES, FILES, console_fd=7, **options)
+    return command(
+        host, ["a", "b"], machine, IMAGES, FILES, emulator=Path("/i/qemu"), console_fd=7, **options
+    )
 
 
 def value(option: str) -> str:
