@@ -43,9 +43,7 @@ def ensure() -> Path:
             return
         program.write_bytes(mended)
         program.chmod(0o755)
-        for (
-            part
-        ) in own.parent.parent.iterdir():  # it looks for modules and data beside its directory
+        for part in own.parent.parent.iterdir():  # modules and data, which it looks for from here
             if part != own.parent:
                 (place / part.name).symlink_to(part)
 
