@@ -142,7 +142,7 @@ def test_a_shut_vif_emits_nothing_until_it_is_opened(lab: Lab, shut_guest: Guest
 
 
 def test_a_guest_sends_on_while_its_output_is_held(lab: Lab) -> None:
-    """Large answers to pings are held, almost 200 at least; uncompleted, half of these stop the guest.
+    """Almost 200 large answers to pings are held; uncompleted, half of these stop the guest.
 
     Of the 400 requests some may be lost on their way in, while the guest does not run.
     """
