@@ -63,6 +63,16 @@ static int drain(void) {
     return n < 0;
 }
 
+/* Read argv[2] octets off fd 0, whatever kind of socket it is. */
+static int swallow(long long left) {
+    while (left > 0) {
+        ssize_t n = read(0, buffer, sizeof buffer);
+        if (n <= 0) return 1;
+        left -= n;
+    }
+    return 0;
+}
+
 /* The least there can be: splice fd 0 to the socket on fd 1 until the end. */
 static int move(void) {
     fcntl(1, F_SETFL, O_NONBLOCK);
@@ -78,6 +88,7 @@ static int move(void) {
 
 int main(int argc, char **argv) {
     if (argc == 3 && !strcmp(argv[1], "fill")) return fill(atoll(argv[2]));
+    if (argc == 3 && !strcmp(argv[1], "swallow")) return swallow(atoll(argv[2]));
     if (argc == 2 && !strcmp(argv[1], "drain")) return drain();
     return argc == 2 && !strcmp(argv[1], "move") ? move() : 2;
 }

@@ -78,7 +78,17 @@ def write_json_durably(path: Path, value: Any) -> None:
 
 
 _FLOCK = struct.Struct("hhxxxxqqixxxx")  # struct flock of 64-bit Linux
-_WRITE_LOCK = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+def lock_order(kind: int) -> bytes:
+    """What asks fcntl for a lock of a whole file; ``kind``: F_RDLCK or F_WRLCK."""
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+
+
+def is_locked(fd: int) -> bool:
+    """Whether somebody has a lock on the file; only a look, nobody who wants one is disturbed."""
+    answer: bytes = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, lock_order(fcntl.F_WRLCK))
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
 class Lock:
@@ -92,15 +102,18 @@ class Lock:
     def take(self) -> bool:
         """False when another process has it."""
         try:
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _WRITE_LOCK)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, lock_order(fcntl.F_WRLCK))
         except (BlockingIOError, PermissionError):
             return False
         return True
 
+    def wait(self) -> None:
+        """Take it, as soon as nobody else has it."""
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, lock_order(fcntl.F_WRLCK))
+
     def taken(self) -> bool:
-        """Whether somebody has it; only a look, nobody who wants it is disturbed."""
-        answer: bytes = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, _WRITE_LOCK)
-        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+        """Whether somebody else has it."""
+        return is_locked(self._fd)
 
     def close(self) -> None:
         os.close(self._fd)

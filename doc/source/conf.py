@@ -11,7 +11,7 @@ author = "remus_ha developers"
 copyright = author
 release = version = metadata.version("remus_ha")
 
-extensions = ["error_reference", "state_tables"]
+extensions = ["command_reference", "error_reference", "state_tables"]
 nitpicky = True
 html_theme = "alabaster"
 html_theme_options = {
@@ -20,3 +20,9 @@ html_theme_options = {
     "sidebar_width": "240px",
 }
 html_show_copyright = False
+
+man_pages = [
+    ("man/remus-ha", "remus-ha", "protect running Xen guests", author, 8),
+    ("man/remus-lab", "remus-lab", "two Xen hosts on one machine", author, 8),
+]
+man_show_urls = True

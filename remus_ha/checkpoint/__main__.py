@@ -7,8 +7,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from remus_ha import rundir
+from remus_ha import rundir, shares
 from remus_ha.caretaker import CareLink, start_detached
 from remus_ha.checkpoint.process import Primary
 from remus_ha.checkpoint.session import Session, SessionMissing
@@ -17,7 +18,8 @@ from remus_ha.kept import Kept, claimed
 from remus_ha.killpoint import KillPoint
 from remus_ha.loading import load
 from remus_ha.netbuf.base import NetbufDriver, VifRef
-from remus_ha.stream.credentials import Credentials, load_key
+from remus_ha.stream.credentials import Credentials, decode_certificate, load_key
+from remus_ha.stream.sealed import Relay
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.load import open_witness
 from remus_ha.witness.none import is_none
@@ -28,7 +30,10 @@ WITNESS_S = 2.0
 def buffer_of(session: Session, *, adopt: bool, held: bool) -> NetbufDriver:
     """The guest's output buffer, in place: passing (new session) or holding (after a crash)."""
     cls = load(session.netbuf_entry)
-    buffer: NetbufDriver = cls(guest=session.uuid, session=session.session)
+    options: dict[str, Any] = {"guest": session.uuid, "session": session.session}
+    if session.netbuf_script:
+        options |= {"script": session.netbuf_script, "partial": session.netbuf_partial}
+    buffer: NetbufDriver = cls(**options)
     vifs = [VifRef(v.name, v.mac, v.devid, session.domid) for v in session.vifs]
     buffer.setup(vifs, adopt=adopt, held=held)
     if adopt and not held:
@@ -43,6 +48,13 @@ def credentials_of(session: Session) -> Credentials | None:
         return load_key(path)
     except FileNotFoundError:
         return None
+
+
+def relay_of(session: Session, own: Credentials | None) -> Relay | None:
+    """What encrypts the stream; None where it is not to be, or none follows. Raises RelayGone."""
+    if own is None or not session.tls:
+        return None
+    return Relay(own, decode_certificate(session.peer_certificate))
 
 
 def link_of(fd: int, uuid: str) -> CareLink:
@@ -67,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"another process protects {args.uuid}", file=sys.stderr)
         link.quit()
         return 1
+    shares.hold("primary", args.uuid)
     try:
         process = prepare(args.uuid, link, restart=args.restart)
     except SessionMissing:
@@ -79,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             directory = rundir.directory("primary", args.uuid)
             rundir.write_json(directory / "result.json", result)
             (directory / "session.json").unlink(missing_ok=True)
+            shares.give_back("primary", args.uuid)
             link.quit()
         return 1
     process.run()
@@ -99,9 +113,11 @@ def prepare(uuid: str, link: CareLink, *, restart: bool) -> Primary:
     resumes = restart and claimed("primary", uuid)
     buffer = buffer_of(session, adopt=restart, held=resumes)
     try:
+        credentials = credentials_of(session)
         return Primary(
             session=session,
-            credentials=credentials_of(session),
+            credentials=credentials,
+            relay=relay_of(session, credentials),
             buffer=buffer,
             witness=witness,
             asker=Asker(witness, WITNESS_S),

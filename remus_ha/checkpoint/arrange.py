@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from remus_ha import kept, rundir
+from remus_ha import kept, rundir, shares
 from remus_ha.caretaker import start_loaded
-from remus_ha.checkpoint import guardian
+from remus_ha.checkpoint import admission, guardian
 from remus_ha.checkpoint.__main__ import main as process_main
+from remus_ha.checkpoint.admission import AlreadyProtected
 from remus_ha.checkpoint.receiver import CHECK, Receiver
 from remus_ha.checkpoint.session import Session, SessionDisk, SessionVif, ends_of, restarts
 from remus_ha.checkpoint.wish import DRIVERS, Wish
@@ -34,6 +35,9 @@ from remus_ha.disk.target import clashes
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records, starts
 from remus_ha.hypervisor.base import Guest, Vif
+from remus_ha.hypervisor.libvirt import custody
+from remus_ha.hypervisor.libvirt.errors import LibvirtError
+from remus_ha.hypervisor.libvirt.managed import Managed
 from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.disks import ServedDisk
 from remus_ha.hypervisor.xen.driver import XenDriver
@@ -49,7 +53,9 @@ from remus_ha.receive.request import (
     parse_reply,
     to_line,
 )
+from remus_ha.shares import Share
 from remus_ha.stream.credentials import Credentials, create, save_key
+from remus_ha.stream.modes import Tls
 from remus_ha.witness.load import open_witness
 from remus_ha.witness.none import is_none
 
@@ -60,10 +66,10 @@ CLASSIC = "classic"  # the driver of disks that daemons serve
 SKEW_S = 1.0
 
 
-class AlreadyProtected(RemusError):
-    code = "PROTECT-004"
-    cause = "'{name}' is protected already, or a process of an earlier protection lives"
-    remedy = "Look at 'remus-ha status', or end it with 'remus-ha unprotect {name}'."
+class Unencrypted(RemusError):
+    code = "PROTECT-034"
+    cause = "'{host}' takes the guest's memory only in the clear"
+    remedy = "Look at the backup's log; --tls disabled -F sends it in the clear."
 
 
 def own_script(vif: Vif) -> str:
@@ -111,12 +117,18 @@ class Arrangement:
         self._disk_entry = self._driver_of_disks()
         self._disk_key = tls.create() if self._disks else ""
         self._base = 0
+        self._managed: Managed | None = None
+        self._unknown: list[RemusError] = []  # whether it is libvirt's
         self._witness_life = ""  # once the witness has been asked
         self._unready: list[RemusError] = []
         try:
             self._base = standing.base_of(self._daemons)
         except RemusError as e:
             self._unready.append(e)
+        try:
+            self._managed = custody.find(self.guest.name, self.guest.uuid)
+        except LibvirtError as e:
+            self._unknown.append(e)
         self.warnings: list[str] = []
 
     def _driver_of_disks(self) -> str:
@@ -137,16 +149,24 @@ class Arrangement:
 
     def obstacles(self) -> list[RemusError]:
         """Every reason found on this host and in the witness."""
-        found = [*self._already()]
+        found = [*self._already(), *self._unknown]
         found += self.xen.obstacles(self.guest, disks_may_differ=not self.wish.mirrors_disks)
         found += self._driver_obstacles()
         found += self._target_obstacles()
         found += self._restart_obstacles()
         found += self._start_obstacles()
         if self.wish.buffer_net:
-            found += vif_obstacles([vif.name for vif in self.guest.vifs])
+            vifs = [vif.name for vif in self.guest.vifs]
+            found += vif_obstacles(vifs, self.wish.netbuf_script)
+        if not self.wish.blackhole:
+            found += admission.obstacles(self._share())
         found += self._witness_obstacles()
         return found
+
+    def _share(self) -> Share:
+        """What the protection takes of this host's replication link."""
+        guest, wish = self.guest, self.wish
+        return Share("primary", guest.uuid, guest.name, wish.host, 0, wish.rate_mbit_s)
 
     def _already(self) -> list[RemusError]:
         running = any(rundir.is_running(role, self.guest.uuid) for role in rundir.ROLES)
@@ -185,10 +205,14 @@ class Arrangement:
         guest = self.guest
         if self.wish.blackhole:
             return []
-        danger = starts.at_boot(guest.name, guest.uuid)
+        # What libvirt would start by itself or open comes into our custody.
+        guarded = self._managed is not None and custody.is_guardable(self._managed)
+        danger = starts.at_boot(guest.name, guest.uuid, libvirt=not guarded)
         if danger and not self.wish.force:
             return [danger]
-        told = danger or starts.by_hand(guest.name, guest.uuid, [v.script for v in guest.vifs])
+        scripts = [v.script for v in guest.vifs]
+        by_hand = None if guarded else starts.by_hand(guest.name, guest.uuid, scripts)
+        told = danger or by_hand
         if told:
             self.warnings.append(f"{told}\n  {told.advice}")
         return []
@@ -233,6 +257,10 @@ class Arrangement:
             disks=self._disk_specs(),
             disk_key=self._disk_key,
             forced=wish.force,
+            tls=wish.tls,
+            minded=wish.minded and self._managed is None,
+            libvirt=self._managed.as_dict() if self._managed else {},
+            rate_mbit_s=wish.rate_mbit_s,
         )
 
     def _config(self, disk_map: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -278,6 +306,16 @@ class Arrangement:
 
     def begin(self) -> Session:
         """Start the receiver there and the guest's process here."""
+        if self.wish.blackhole:
+            return self._begin()
+        admission.admit(self._share())
+        try:
+            return self._begin()
+        except BaseException:
+            shares.give_back("primary", self.guest.uuid)
+            raise
+
+    def _begin(self) -> Session:
         own = create()
         request = self.request(own)
         if self.wish.blackhole:
@@ -291,14 +329,24 @@ class Arrangement:
             skew = max(told_at - reply.wall_clock_s, reply.wall_clock_s - time.time())
             if skew > SKEW_S:
                 self.warnings.append(f"the hosts' clocks differ by {skew:.1f} s")
+            self._check_tls(reply)
         self.warnings += reply.warnings
         session = self._session(request, reply)
         session.save()
         save_key(own, rundir.directory("primary", session.uuid) / "key")
         (rundir.directory("primary", session.uuid) / "result.json").unlink(missing_ok=True)
         self._prepare_disks(session.uuid)
+        self._take_custody()
         self._start_guardian(session.uuid)
         return session
+
+    def _check_tls(self, reply: Reply) -> None:
+        """Raises Unencrypted."""
+        missing = Unencrypted(host=self.wish.host)
+        if not reply.tls and self.wish.tls == Tls.REQUIRED.value:
+            raise missing
+        if not reply.tls and self.wish.tls == Tls.OPPORTUNISTIC.value:
+            self.warnings.append(str(missing))
 
     def _preload(self) -> None:
         """What the guest's process begins with; this host waits for the backup meanwhile."""
@@ -306,6 +354,11 @@ class Arrangement:
             driver: type[NetbufDriver] = load(self.wish.netbuf_entry)
             for module in driver.imports:
                 importlib.import_module(module)
+
+    def _take_custody(self) -> None:
+        """Raises LibvirtError."""
+        if self._managed is not None:
+            custody.take(self._managed, str(records.SCRIPT))
 
     def _prepare_disks(self, uuid: str) -> None:
         if self._disk_key:
@@ -329,6 +382,7 @@ class Arrangement:
             witness="none:" if wish.blackhole else request.witness,
             witness_entry="" if wish.blackhole else wish.witness_entry,
             blackhole=wish.blackhole,
+            tls=reply.tls,
             netbuf_entry=wish.netbuf_entry,
             interval_ms=wish.interval_ms,
             detect_ms=wish.detect_ms,
@@ -340,9 +394,13 @@ class Arrangement:
             ),
             disk_entry=self._disk_entry,
             disk_rate=wish.disk_rate,
+            rate_mbit_s=wish.rate_mbit_s,
             config=self._config(()),
             product_version="",
             all_disks=self._all_disks,
+            libvirt=self._managed is not None,
+            netbuf_script=wish.netbuf_script,
+            netbuf_partial=wish.force,
         )
 
     def _start_guardian(self, uuid: str) -> None:

@@ -14,6 +14,7 @@ from remus_ha.checkpoint.verification import Look
 from remus_ha.loop import Loop
 from remus_ha.stream.credentials import Credentials
 from remus_ha.stream.frames import Hello, Phase, StopReason
+from remus_ha.stream.sealed import Relay, Stream
 
 
 class Blackhole:
@@ -22,17 +23,20 @@ class Blackhole:
     def __init__(self, loop: Loop, on_ack: Callable[[int], None]) -> None:
         self._loop, self._on_ack = loop, on_ack
         self._drain: subprocess.Popen[bytes] | None = None
-        self.data: socket.socket | None = None
+        self.data: Stream | None = None
         self.round_trip_s = 0.0
         self.features: tuple[str, ...] = ()
 
-    def connect(self, where: Where, own: Credentials, hello: Hello) -> None:
-        self.data, theirs = socket.socketpair()
+    def connect(
+        self, where: Where, own: Credentials, hello: Hello, relay: Relay | None = None
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        self.data = Stream(ours)
         with theirs:
             self._drain = subprocess.Popen(
                 ["cat"], stdin=theirs.fileno(), stdout=subprocess.DEVNULL
             )
-        self.data.setblocking(False)
+        ours.setblocking(False)
 
     def excuse(self, late_s: float) -> None:
         """It is never silent."""
@@ -52,6 +56,9 @@ class Blackhole:
     def tell_stop(self, reason: StopReason) -> None:
         """Nobody listens."""
 
+    def tell_promote(self, n: int) -> None:
+        """Nobody could."""
+
     def silent_s(self) -> float:
         return 0.0
 
@@ -63,7 +70,7 @@ class Blackhole:
         """Idempotent."""
         data, self.data = self.data, None
         if data is not None:
-            self._loop.forget(data.fileno())
+            self._loop.forget(data.sock.fileno())
             data.close()
         drain, self._drain = self._drain, None
         if drain is not None:

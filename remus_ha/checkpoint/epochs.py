@@ -120,6 +120,7 @@ class Epochs:
         self.sample = Sample(0)
         self.marked = -1
         self.acked = -1
+        self.last: int | None = None  # of a planned failover
         self.may_go_on: Callable[[], bool] = lambda: True
         self.finished: Callable[[Sample], None] = lambda sample: None
         self.before_first_suspend: Callable[[], None] = lambda: None
@@ -135,6 +136,16 @@ class Epochs:
         """The save helper has something to say. Raises SaveFailed."""
         self._heard_at = time.monotonic()
         self._asked += self._stream.pump()
+
+    def end_with_next(self) -> None:
+        """The next epoch to begin is the last one: the guest stays suspended after it."""
+        self.last = self.sample.n + 1
+
+    def call_off(self) -> bool:
+        """Whether the last one had not begun: then it is one like any other."""
+        begun = self.last is None or self.sample.n >= self.last
+        self.last = self.last if begun else None
+        return not begun
 
     @property
     def expects_suspend(self) -> bool:
@@ -273,14 +284,19 @@ class Epochs:
         n = self.sample.n
         if not self._wait(lambda: self._disks.closed(n), time.monotonic() + self._timing.close_s):
             raise Trouble(f"epoch {n} could not be closed on the disks")
+        self.sample.resumed = time.monotonic()
+        if n != self.last:
+            self._go_on()
+        self._disks.resumed(n)
+        self._killpoint.at("r2")
+        self._stream.reply(1)
+
+    def _go_on(self) -> None:
         self._buffer.preresume()
         self._down = False
         self._domain.resume_now()
         self.sample.resumed = time.monotonic()
         self._domain.rearm()
-        self._disks.resumed(n)
-        self._killpoint.at("r2")
-        self._stream.reply(1)
 
     def _tell(self) -> None:
         self._wait_for_answer(Ask.CHECKPOINT)

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from remus_ha import forked, rundir
+from remus_ha import forked, rundir, shares
 from remus_ha.caretaker import Caretaker, Ward
 from remus_ha.checkpoint import quiesced
 from remus_ha.checkpoint.session import Session
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None, ward: forked.Main | None = None) -> 
     parser.add_argument("--adopt", help="PID,LINK of a process that runs already")
     parser.add_argument("--restart", action="store_true", help="take up what a dead one left")
     args = parser.parse_args(argv)
+    shares.hold("primary", args.uuid)
     session = Session.load(args.uuid)
 
     def on_loss(*, withdraw: bool = True) -> None:

@@ -5,7 +5,6 @@ within the detection time, and the backup has to be heard of within it. Heartbea
 the epoch loop, so a loop that stands still is silent.
 """
 
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,10 +30,12 @@ from remus_ha.stream.frames import (
     HeartbeatReply,
     Hello,
     Phase,
+    Promote,
     Stop,
     StopReason,
     Welcome,
 )
+from remus_ha.stream.sealed import Relay, Stream
 
 CONNECT_S = 10.0
 
@@ -67,22 +68,27 @@ class Peer:
         self._on_ack, self._on_trouble = on_ack, on_trouble
         self._on_disks_closed, self._on_disk_hashed = on_disks_closed, on_disk_hashed
         self._channel: ControlChannel | None = None
-        self.data: socket.socket | None = None
+        self.data: Stream | None = None
         self.features: tuple[str, ...] = ()  # of the backup
         self.heard_at = 0.0
         self.round_trip_s = 0.0
 
-    def connect(self, where: Where, own: Credentials, hello: Hello) -> None:
-        """Open both connections. Raises RemusError."""
+    def connect(
+        self, where: Where, own: Credentials, hello: Hello, relay: Relay | None = None
+    ) -> None:
+        """Open both connections, the data's through ``relay``. Raises RemusError."""
         context = client_context(own, decode_certificate(where.certificate))
         channel = connect_control((where.address, where.control_port), context, CONNECT_S)
         self._channel = channel
         channel.send(hello)
         welcome = self._await_welcome(channel)
         self.features = welcome.features
-        self.data = connect_data(
-            (where.address, where.data_port), self._session, welcome.data_key, CONNECT_S
-        )
+        opening = (where.address, where.data_port), self._session, welcome.data_key, CONNECT_S
+        if relay is not None:
+            self.data = relay.connect(*opening)
+        else:
+            sock = connect_data(*opening)
+            self.data = Stream(sock, sock)
         self.heard_at = time.monotonic()
         self._watch()
 
@@ -164,6 +170,10 @@ class Peer:
     def tell_stop(self, reason: StopReason) -> None:
         self.send(Stop(self._session, reason))
 
+    def tell_promote(self, n: int) -> None:
+        """A backup with the feature ``fail-over`` promotes its copy, epoch ``n`` being the last."""
+        self.send(Promote(self._session, n))
+
     def excuse(self, late_s: float) -> None:
         """This loop stood still for so long (``remus_ha.attention``)."""
         self.heard_at = min(time.monotonic(), self.heard_at + late_s)
@@ -176,7 +186,7 @@ class Peer:
         """End both connections. Idempotent."""
         data, self.data = self.data, None
         if data is not None:
-            self._loop.forget(data.fileno())
+            self._loop.forget(data.sock.fileno())
             data.close()
         channel, self._channel = self._channel, None
         if channel is not None:

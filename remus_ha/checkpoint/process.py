@@ -17,11 +17,12 @@ from remus_ha.checkpoint.blackhole import Blackhole
 from remus_ha.checkpoint.disks import Disks
 from remus_ha.checkpoint.epochs import Epochs, Sample, Timing, Trouble
 from remus_ha.checkpoint.figures import Figures
+from remus_ha.checkpoint.moving import FailoverPaused, FailoverState, FailoverUnknown
 from remus_ha.checkpoint.outflow import Outflow
 from remus_ha.checkpoint.peer import Peer, Where
 from remus_ha.checkpoint.quiesced import paused_by_us, quiesced
 from remus_ha.checkpoint.session import Session, restarts
-from remus_ha.checkpoint.steady import SteadyDisks
+from remus_ha.checkpoint.steady import SteadyDevices
 from remus_ha.checkpoint.verifying import Verifying, VerifyState, VerifyUnknown
 from remus_ha.control_socket import ControlSocket
 from remus_ha.core import primary
@@ -39,10 +40,13 @@ from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hotplug import records
 from remus_ha.hypervisor.base import Life, MemoryStream
+from remus_ha.hypervisor.libvirt import presence
+from remus_ha.hypervisor.libvirt.errand import Errand
+from remus_ha.hypervisor.libvirt.words import GIVE_BACK, HAND_OVER, WATCHED
 from remus_ha.hypervisor.xen import xlconfig
 from remus_ha.hypervisor.xen.domain import XenDomain
 from remus_ha.hypervisor.xen.driver import XenDriver
-from remus_ha.hypervisor.xen.monitor import is_minded
+from remus_ha.hypervisor.xen.monitor import is_minded, relieve
 from remus_ha.hypervisor.xen.savers import Savers
 from remus_ha.journal import Journal
 from remus_ha.kept import Kept
@@ -52,7 +56,16 @@ from remus_ha.loop import Loop
 from remus_ha.netbuf.base import NetbufDriver
 from remus_ha.netbuf.modes import Mode
 from remus_ha.stream.credentials import Credentials
-from remus_ha.stream.frames import DISK_VERIFY, DiskHashed, Hello, Phase, Role, StopReason
+from remus_ha.stream.frames import (
+    DISK_VERIFY,
+    FAIL_OVER,
+    DiskHashed,
+    Hello,
+    Phase,
+    Role,
+    StopReason,
+)
+from remus_ha.stream.sealed import Relay
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.base import WitnessDriver
 from remus_ha.witness.none import is_none
@@ -71,6 +84,7 @@ STILL_S = 60.0  # the backup may take this long to build the copy's domain befor
 LATE_SUSPEND_S = 15.0
 INTENT_S = 10.0
 _INTENT = (State.RETURNING, State.RETURNED, State.REBOOTING, State.REBOOTED, State.ENDING)
+TAKE_BACK_S = 30.0  # the backup may take this long to become the guest in a planned failover
 SAVER_S = 0.2  # how long a started save helper may take to show its arguments
 HELD = "held"  # a Trouble's reason when the table itself ended the session
 
@@ -83,6 +97,7 @@ class Primary:
         *,
         session: Session,
         credentials: Credentials | None,
+        relay: Relay | None,
         buffer: NetbufDriver,
         witness: WitnessDriver,
         asker: Asker,
@@ -91,8 +106,9 @@ class Primary:
         killpoint: KillPoint,
         resumes: bool,
     ) -> None:
-        """``resumes``: an earlier process of this session had won its claim."""
+        """``relay`` encrypts the stream; ``resumes``: an earlier process had won its claim."""
         self._session, self._credentials, self._buffer = session, credentials, buffer
+        self._relay = relay
         self._link, self._killpoint, self._resumes = link, killpoint, resumes
         self.journal = Journal(f"primary {session.name}")
         self._loop = Loop()
@@ -108,13 +124,14 @@ class Primary:
         self._late_until = 0.0
         self._intent_since = time.monotonic()
         self._restarted = False
-        self._in_charge = resumes  # the guest has been suspended: xl minds it no more
+        self._in_charge = False  # of what the guest's end calls for, whoever minds it
         self._minded = False
         self._to_create = rundir.STATE / f"{session.uuid}.cfg"
         if not resumes:
             self._to_create.unlink(missing_ok=True)
         self._clear_at = 0.0
         self._reason = StopReason.ABORTED
+        self._yielded_at = 0.0
         self._detect_s = session.detect_ms / 1e3
         self._peer = self._new_peer()
         self._disks = Disks(
@@ -197,6 +214,8 @@ class Primary:
             "cut": self._peer.close,
             "open_output": self._open_output,
             "tell_stop": self._tell_stop,
+            "tell_promote": self._tell_promote,
+            "final_epoch": self._end_with_next,
             "pause_guest": self._domain.pause,
             "resume_guest": self._resume_guest,
             "restart_guest": self._restart_guest,
@@ -219,6 +238,8 @@ class Primary:
         tick_s = min(0.25, self._detect_s / 8)
         self._attention = Attention(tick_s)
         self._loop.every(tick_s, self._tick)
+        for weakness in self._buffer.weaknesses:
+            self.journal(weakness)
         if self._resumes:
             self._disks.clear()
         self._decider.feed(Event.RESTART if self._resumes else Event.START)
@@ -241,6 +262,8 @@ class Primary:
         state = self._decider.state
         if state in (State.ALONE, State.BROKEN, State.REFUSED):
             self._clean()
+        if self._session.libvirt:
+            self._tell_libvirt()
         rundir.write_json(
             rundir.directory("primary", self._session.uuid) / "result.json", self.status()
         )
@@ -253,9 +276,21 @@ class Primary:
         self.journal(f"ends as {state.value}")
         return state
 
+    def _tell_libvirt(self) -> None:
+        """Its guest is its own again, or the other host's."""
+        lost = self._decider.state is State.DESTROYED
+        words = [HAND_OVER if lost else GIVE_BACK, self._session.uuid]
+        if not lost and not self._in_charge and not self._resumes:
+            words.append(WATCHED)
+        errand = Errand(self._loop, words, self.journal)
+        self._loop.until(lambda: not errand.busy)
+
     def _tick(self) -> None:
         self._link.beat()
         self._peer.excuse(self._attention.late_s())
+        self._look_for_a_pause()
+        if self._decider.state is State.YIELDED and self._is_late():
+            self._decider.feed(Event.TAKE_BACK)
         epochs = self._epochs
         if epochs is None:
             self._beat_while_ending()
@@ -267,6 +302,18 @@ class Primary:
             epochs.fail(Trouble(f"nothing heard of the backup for {self._peer.silent_s():.2f} s"))
         elif epochs.outstanding() is not None and self._unacknowledged_s() > self._detect_s:
             epochs.fail(Trouble(f"no acknowledgement of epoch {epochs.marked}"))
+
+    def _look_for_a_pause(self) -> None:
+        """Behind an operator's pause a failover would wait, and happen some day by surprise."""
+        if self._decider.state is not State.YIELDING or self._domain.life() is not Life.PAUSED:
+            return
+        if self._epochs is not None and self._epochs.call_off():
+            self.journal("the guest was paused: it is not moved")
+            self._decider.feed(Event.CALLED_OFF)
+
+    def _is_late(self) -> bool:
+        """Whether the backup has had its time to become the guest."""
+        return time.monotonic() > self._yielded_at + TAKE_BACK_S
 
     def _beat_while_ending(self) -> None:
         """The backup need not doubt while an intent is on its way to the register (W7).
@@ -336,19 +383,21 @@ class Primary:
             host=s.host,
             nonce=s.nonce,
         )
+        if self._relay is not None:
+            self._relay.wait_ready(self._link.beat)
         where = Where(s.peer_address, s.control_port, s.data_port, s.peer_certificate)
-        self._peer.connect(where, self._credentials, hello)
+        self._peer.connect(where, self._credentials, hello, self._relay)
         if self._decider.state is not State.SYNCING:
             raise Trouble(HELD)
 
     def _run_epochs(self) -> None:
         if self._peer.data is None:
             raise Trouble("no data connection")
-        self._outflow = Outflow(self._loop, self._peer.data)
+        self._outflow = Outflow(self._loop, self._peer.data, self._session.rate_mbit_s)
         stream = self._xen.save(self._session.domid, self._outflow.write_end, self.journal)
         self._outflow.close_write_end()
         self._watch_savers()
-        steady = self._watch_disks()
+        steady = self._watch_devices()
         try:
             self._disks.begin()
             self._epochs = self._new_epochs(stream, self._outflow)
@@ -396,10 +445,11 @@ class Primary:
     def _take_charge(self) -> None:
         """From the first suspend on xl minds the guest no more, and its vifs are ours to open."""
         self._vifs.shut()
-        self._in_charge = True
+        self._in_charge = relieve(self._session.name, lambda: self._domain.life() in _ENDED)
 
     def _may_run(self) -> bool:
-        return self._decider.state not in (State.YIELDING, State.BEATEN, State.DESTROYED)
+        kept = (State.YIELDING, State.YIELDED, State.BEATEN, State.DESTROYED)
+        return self._decider.state not in kept
 
     def _abort(self) -> None:
         """The session is over: the guest runs, its output as the plugs have it. Idempotent."""
@@ -426,7 +476,7 @@ class Primary:
         elif n == 0:
             self._decider.feed(Event.FIRST_ACK)
         else:
-            self._decider.feed(Event.ACK, outstanding=True)
+            self._decider.feed(Event.ACK, outstanding=True, final=n == epochs.last)
 
     def _on_disks_closed(self, n: int) -> None:
         self._disks.on_closed(n)
@@ -472,13 +522,17 @@ class Primary:
             return Event.GUEST_REBOOT if self._to_create.exists() else Event.GUEST_GONE
         if life not in _ENDED:
             return Event.DOUBT
-        if not self._in_charge and is_minded(s.name):
+        if not self._in_charge and self._has_a_manager():
             self._minded = True
-            return Event.GUEST_GONE  # xl does with it what it always does
+            return Event.GUEST_GONE  # that does with it what it always does
         if life is Life.CRASHED:
             return Event.GUEST_CRASHED
         again = s.on_poweroff if life is Life.POWEROFF else s.on_reboot
         return Event.GUEST_REBOOT if restarts(again) else Event.GUEST_SHUTDOWN
+
+    def _has_a_manager(self) -> bool:
+        """Whether somebody else hears of the guest's end, as long as it was never suspended."""
+        return presence.runs() if self._session.libvirt else is_minded(self._session.name)
 
     def _on_link(self, _events: int) -> None:
         """Only end of file comes this way."""
@@ -504,11 +558,12 @@ class Primary:
             self._savers = Savers(self._xen.version)
             self._loop.watch(self._savers.fileno(), self._on_saver)
 
-    def _watch_disks(self) -> SteadyDisks:
-        """A disk that is plugged in meanwhile must not be protected in appearance only (G6)."""
-        return SteadyDisks(
+    def _watch_devices(self) -> SteadyDevices:
+        """What is plugged in meanwhile must not be protected in appearance only (G6)."""
+        s = self._session
+        return SteadyDevices(
             self._loop,
-            self._xen.watch_disks(self._session.domid, self._session.all_disks),
+            self._xen.watch_devices(s.domid, s.all_disks, [vif.mac for vif in s.vifs]),
             life=self._domain.life,
             changed=lambda error: self._on_trouble(Trouble(str(error))),
         )
@@ -534,7 +589,7 @@ class Primary:
         epochs = self._epochs
         if epochs is None or time.monotonic() < self._clear_at or not self._disks.synced:
             return False
-        return epochs.marked < 0 or self._decider.state is State.PROTECTED
+        return epochs.marked < 0 or self._decider.state in (State.PROTECTED, State.YIELDING)
 
     def _release_one(self) -> None:
         if self._epochs is not None:
@@ -554,6 +609,15 @@ class Primary:
     def _tell_stop(self) -> None:
         self._peer.tell_stop(self._reason)
 
+    def _tell_promote(self) -> None:
+        self._yielded_at = time.monotonic()
+        if self._epochs is not None:
+            self._peer.tell_promote(self._epochs.acked)
+
+    def _end_with_next(self) -> None:
+        if self._epochs is not None:
+            self._epochs.end_with_next()
+
     def _resume_guest(self) -> None:
         self._domain.resume()
         if not paused_by_us(self._session.uuid):  # for instants, and whoever did lets it go on
@@ -572,7 +636,7 @@ class Primary:
             self._buffer.teardown(release=False)
             self._vifs.shut()
             there = self._xen.domain_of(s.uuid)  # created by a process that died since
-            domid = there[0] if there else self._xen.create(text, s.name)
+            domid = there[0] if there else self._xen.create(text, s.name, minded=not s.libvirt)
         except (RemusError, OSError) as e:
             remedy = f"; its configuration is in {kept}" if kept.exists() else ""
             self.journal(f"the guest could not be started again: {e}{remedy}")
@@ -627,6 +691,9 @@ class Primary:
             self._reason = StopReason.UNPROTECT
             self._decider.feed(Event.UNPROTECT)
             return {"accepted": True}
+        if command == "failover":
+            self._begin_failover(dry_run=bool(request.get("dry_run")))
+            return {"accepted": True}
         if command == "fenced":
             self.journal(f"the operator says that {self._session.peer_host} is fenced")
             self._decider.feed(Event.OPERATOR_FENCED)
@@ -634,6 +701,19 @@ class Primary:
         if command == ACCEPT_STORE:
             return {"accepted": self._decider.accept_store(str(request["incarnation"]))}
         raise ValueError(f"no command {command!r}")
+
+    def _begin_failover(self, *, dry_run: bool) -> None:
+        """Raises FailoverState, FailoverUnknown, FailoverPaused."""
+        s, state = self._session, self._protection()
+        if state is not Protection.PROTECTED:
+            raise FailoverState(name=s.name, state=state.value)
+        if FAIL_OVER not in self._peer.features:
+            raise FailoverUnknown(host=s.peer_host)
+        if self._domain.life() is Life.PAUSED:
+            raise FailoverPaused(name=s.name)
+        if not dry_run:
+            self.journal(f"the operator moves {s.name} to {s.peer_host}")
+            self._decider.feed(Event.FAIL_OVER)
 
     def _begin_verifying(self, rate: int) -> None:
         """Raises VerifyState and what ``Verifying.begin`` raises."""
@@ -668,8 +748,10 @@ class Primary:
             "epoch": self._epochs.marked if self._epochs else -1,
             "acked": self._epochs.acked if self._epochs else -1,
             "interval_ms": s.interval_ms,
+            "rate_mbit_s": s.rate_mbit_s,
             "detect_ms": s.detect_ms,
             "round_trip_ms": round(1e3 * self._peer.round_trip_s, 3),
+            "stream": self._peer.data.how if self._peer.data else "",
             "sent_octets": self._outflow.moved if self._outflow else 0,
             "figures": self._figures.summary(),
             "vifs": self._vif_stats(),

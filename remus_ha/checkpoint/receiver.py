@@ -87,6 +87,8 @@ class Receiver:
     def _command(self, *more: str) -> list[str]:
         """As ``xl remus`` builds it."""
         wish = self._wish
+        if wish.port:
+            more = ("--port", str(wish.port), *more)
         if not wish.ssh:
             return ["sh", "-c", " ".join([wish.host, *more])]
         remote = " ".join(["remus-ha", "receive", *more])

@@ -14,6 +14,17 @@ class SessionMissing(RemusError):
     remedy = "Start one with 'remus-ha protect'."
 
 
+class SessionUnreadable(RemusError):
+    """Of another release: whoever wrote it may have left something to be taken up."""
+
+    code = "PROTECT-036"
+    cause = "the session in {path} cannot be read: {detail}"
+    remedy = (
+        "Install the release again that had protected the guest and run 'remus-ha cleanup'; until"
+        " then its output stays held."
+    )
+
+
 _ENDS = {"on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy"}
 
 
@@ -84,6 +95,12 @@ class Session:
     config: dict[str, Any]
     product_version: str
     all_disks: dict[str, int]  # octets of each that the guest has, replicated or not
+    # From here on what older releases have not written.
+    tls: bool = False  # of the memory stream
+    libvirt: bool = False  # whether the guest is libvirt's (remus_ha.hypervisor.libvirt)
+    netbuf_script: str = ""  # the operator's, that makes the buffers
+    netbuf_partial: bool = False  # also if it does not redirect every frame
+    rate_mbit_s: int = 0  # of the memory stream; 0: no bound
 
     def save(self) -> Path:
         path = rundir.directory("primary", self.uuid) / "session.json"
@@ -92,11 +109,14 @@ class Session:
 
     @classmethod
     def load(cls, uuid: str) -> "Session":
-        """Raises SessionMissing."""
-        fields = rundir.read_json(rundir.directory("primary", uuid) / "session.json")
+        """Raises SessionMissing, SessionUnreadable."""
+        path = rundir.directory("primary", uuid) / "session.json"
+        if not path.exists():
+            raise SessionMissing(uuid=uuid)
+        fields: Any = rundir.read_json(path)
         try:
             fields["vifs"] = tuple(SessionVif(**vif) for vif in fields["vifs"])
             fields["disks"] = tuple(SessionDisk(**disk) for disk in fields["disks"])
             return cls(**fields)
         except (TypeError, KeyError) as e:
-            raise SessionMissing(uuid=uuid) from e
+            raise SessionUnreadable(path=path, detail=e) from e

@@ -1,4 +1,4 @@
-"""While a session lasts: its guest keeps the disks that it began with, or the session ends."""
+"""While a session lasts: its guest keeps the devices that it began with, or the session ends."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,18 +11,18 @@ _AGAIN_S = 1.0
 
 
 class Watch(Protocol):
-    """``remus_ha.hypervisor.xen.diskwatch.DiskWatch``."""
+    """``remus_ha.hypervisor.xen.devicewatch.DeviceWatch``."""
 
     def fileno(self) -> int: ...
     def change(self) -> RemusError | None: ...
     def close(self) -> None: ...
 
 
-class SteadyDisks:
-    """Calls ``changed`` once, when the disks of a guest that lives are not what they were.
+class SteadyDevices:
+    """Calls ``changed`` once, when the devices of a guest that lives are not what they were.
 
-    A guest that ends loses its disks as well: its end counts then. One that is destroyed is paused
-    before; no epoch ends while it is, so there is time to see which it was.
+    A guest that ends loses its devices as well: its end counts then. One that is destroyed is
+    paused before; no epoch ends while it is, so there is time to see which it was.
     """
 
     def __init__(

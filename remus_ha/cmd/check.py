@@ -22,10 +22,18 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    return report(args, as_json=args.json)
+
+
+def report(args: argparse.Namespace, *, as_json: bool = False) -> int:
+    """Print what stands in the way of a protection; 1 where something does."""
     obstacles: list[RemusError] = []
     try:
         wish = wish_of(args)
         obstacles += wish.refusals()
+        if wish.netbuf_script:
+            late = f"what {wish.netbuf_script} sets up is looked at when the guest is protected"
+            print(f"note: {late}", file=sys.stderr)
         with Receiver(wish) as receiver:
             receiver.knock(CHECK)
             from remus_ha.checkpoint.arrange import Arrangement  # noqa: PLC0415  (as 'protect')
@@ -37,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"warning: {warning}", file=sys.stderr)
     except RemusError as e:
         obstacles.append(e)
-    if args.json:
+    if as_json:
         print(json.dumps([e.as_dict() for e in obstacles], indent=2))
     elif obstacles:
         for obstacle in obstacles:

@@ -18,6 +18,8 @@ from remus_ha.cmd.strays import strays
 from remus_ha.control_socket import NotRunning, ask
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import records
+from remus_ha.hypervisor.libvirt import managed
+from remus_ha.hypervisor.libvirt.errors import InCustody
 from remus_ha.hypervisor.xen.domain import XenDomain
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.hypervisor.xen.savers import Savers
@@ -79,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         stay.append(CleanupHolds(names=_names(waiting), seconds=args.timeout))
     stay += _unclaimed(_sweep())
     stay += _strays()
+    stay += _in_custody()
     for more in stay[1:]:
         print(f"{more}\n  {more.advice}")
     if stay:
@@ -137,9 +140,8 @@ def _unclaimed(left: Sequence[Leftover]) -> Iterator[Unclaimed]:
         devices = ", ".join(
             str(x.ifb or x.vif) + (f" of {x.guest}" if x.guest else "") for x in left
         )
-        by_hand = [f"ip link del {x.ifb}" for x in left if x.ifb]
-        by_hand += [f"tc qdisc del dev {x.vif} ingress" for x in left if x.vif and x.connected]
-        yield Unclaimed(devices=devices, commands="; ".join(by_hand))
+        by_hand = "; ".join(command for x in left for command in x.by_hand())
+        yield Unclaimed(devices=devices, commands=by_hand)
 
 
 def _strays() -> Iterator[RemusError]:
@@ -156,6 +158,21 @@ def _strays() -> Iterator[RemusError]:
         shut={vif.guest for vif in vifs if vif.state == records.VifState.SHUT},
         known={*kept.guests(), *(vif.guest for vif in vifs)},
     )
+
+
+def _in_custody() -> Iterator[RemusError]:
+    """Guests of libvirt's that no session of ours will give back any more."""
+    known = {uuid for role in MODULES for uuid in rundir.sessions(role)}
+    for uuid in managed.all_kept():
+        if uuid in known:
+            continue
+        try:
+            guest = managed.kept(uuid)
+        except RemusError as e:
+            yield e
+        else:
+            if guest is not None:
+                yield InCustody(name=guest.name, uuid=uuid)
 
 
 def _sweep() -> list[Leftover]:

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,22 @@ class NotProtected(RemusError):
     code = "PROTECT-007"
     cause = "'{name}' is not protected from this host"
     remedy = "Look at 'remus-ha status' here and on the other host."
+
+
+class OrderRefused(RemusError):
+    """The error of the guest's process, carried over: its code, cause and remedy."""
+
+    code = "PROTECT-027"
+    cause = "the guest's process refuses: {code}: {cause}"
+    remedy = "{remedy}"
+
+
+def order(path: Path, uuid: str, request: dict[str, Any]) -> Any:
+    """What a per-guest process answers. Raises NotRunning, OrderRefused."""
+    answer = ask(path, uuid, request)
+    if "error" in answer:
+        raise OrderRefused(**answer["error"])
+    return answer
 
 
 def uuid_of(text: str) -> str:

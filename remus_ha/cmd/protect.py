@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from remus_ha.checkpoint.receiver import Receiver
-from remus_ha.cmd.wish import add_wish_arguments, wish_of
+from remus_ha.cmd import check
+from remus_ha.cmd.wish import add_wish_arguments, remarks, wish_of
 from remus_ha.exceptions import RemusError
 
 
@@ -19,6 +20,9 @@ def add_parser(commands: Any) -> None:
     )
     add_wish_arguments(p)
     p.add_argument("--detach", action="store_true", help="return once the guest is protected")
+    p.add_argument(
+        "--dry-run", action="store_true", help="only say what stands in the way, as 'check' does"
+    )
     p.set_defaults(run=run)
 
 
@@ -29,7 +33,11 @@ def refuse(reasons: Sequence[RemusError]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dry_run:
+        return check.report(args)
     wish = wish_of(args)
+    for remark in remarks(args):
+        print(f"note: {remark}", file=sys.stderr)
     refuse(wish.refusals())
     with Receiver(wish) as receiver:
         receiver.knock()

@@ -14,7 +14,12 @@ def add_parser(commands: Any) -> None:
         description="Reads one line, starts the receiver, answers with one line.",
     )
     p.add_argument("--address", default="", help="address to listen on (default: as reached)")
-    p.add_argument("--port", type=int, default=0, help="control port (default: any)")
+    p.add_argument(
+        "--port",
+        type=int,
+        default=0,
+        help="control port; the stream has the next one (default: any)",
+    )
     p.add_argument("--check", action="store_true", help="only say whether it would be taken")
     p.set_defaults(run=run)
 

@@ -10,13 +10,16 @@ from remus_ha.exceptions import RemusError
 COMMANDS = (
     "protect",
     "unprotect",
+    "failover",
     "status",
     "check",
     "cleanup",
     "fenced",
+    "adopt",
     "disk",
     "tapdisk",
     "witness",
+    "bundle",
     "receive",
 )
 EPILOG = """\

@@ -2,34 +2,19 @@
 
 import argparse
 import os
-from pathlib import Path
 
+from remus_ha import conf
 from remus_ha.checkpoint.wish import DRIVERS, Wish
 from remus_ha.disk.ack import Ack
-from remus_ha.exceptions import RemusError
 from remus_ha.loading import entry_point
+from remus_ha.stream.modes import Tls
 from remus_ha.witness.load import driver_name
 
-CONFIG = Path(os.environ.get("REMUS_HA_CONFIG", "/etc/remus-ha/remus-ha.conf"))
+ACCEPTED = {
+    "-u --no-compression": "nothing is compressed",
+    "--timer": "epochs begin by the clock in any case",
+}
 UNBUFFERED = "remus_ha.netbuf.unbuffered:Unbuffered"
-
-
-class ConfigBroken(RemusError):
-    code = "REMUS-002"
-    cause = "{path} cannot be read: {detail}"
-    remedy = "Mend the file; a sample is in etc/remus-ha/remus-ha.conf.sample."
-
-
-def configured_witness() -> str | None:
-    """The witness of the configuration file. Raises ConfigBroken."""
-    import configparser  # noqa: PLC0415  (an option is quicker)
-
-    config = configparser.ConfigParser()
-    try:
-        config.read(CONFIG)
-    except configparser.Error as e:
-        raise ConfigBroken(path=CONFIG, detail=" ".join(str(e).split())) from e
-    return config.get("witness", "url", fallback=None)
 
 
 def add_wish_arguments(p: argparse.ArgumentParser) -> None:
@@ -58,7 +43,29 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="instead of ssh; an empty string runs HOST itself as a command",
     )
+    p.add_argument(
+        "-p",
+        "--port",
+        type=_port,
+        default=0,
+        help="the backup listens here for control and on the next port for the memory stream"
+        " (default: any)",
+    )
+    p.add_argument(
+        "-e",
+        "--no-monitor",
+        action="store_true",
+        help="after a failover xl does not stay with the guest: nobody does its reboots then",
+    )
     p.add_argument("-F", "--force", action="store_true", help="allow unsafe options")
+    p.add_argument(
+        "-N",
+        "--netbufscript",
+        type=_script,
+        metavar="SCRIPT",
+        help="let this script set up the buffers, called as by 'xl remus' (unsafe if it does not"
+        " redirect every frame)",
+    )
     p.add_argument("-n", "--no-net", action="store_true", help="don't buffer output (unsafe)")
     p.add_argument("-d", "--no-disk", action="store_true", help="don't replicate disks (unsafe)")
     p.add_argument(
@@ -98,13 +105,34 @@ def add_wish_arguments(p: argparse.ArgumentParser) -> None:
         help="bound the synchronisation of each disk (default 0: no bound)",
     )
     p.add_argument(
-        "-b", "--blackhole", action="store_true", help="checkpoint into nothing (unsafe)"
+        "--rate",
+        type=_megabits,
+        metavar="MBIT_S",
+        help="bound the memory stream, and take as much of both hosts' replication links, if they"
+        " are counted (default: rate_mbit_s of the configuration; 0: no bound)",
     )
+    p.add_argument(
+        "--tls",
+        choices=[mode.value for mode in Tls],
+        default=Tls.REQUIRED.value,
+        help="encrypt the memory stream; disks and control always are (default required;"
+        " opportunistic: not if the backup cannot start what decrypts; disabled is unsafe)",
+    )
+    p.add_argument(
+        "-b",
+        "--blackhole",
+        "--no-backup",
+        action="store_true",
+        help="checkpoint into nothing (unsafe)",
+    )
+    for name, text in ACCEPTED.items():
+        p.add_argument(*name.split(), action="store_true", help=f"accepted: {text}")
 
 
 def wish_of(args: argparse.Namespace) -> Wish:
     """What the arguments ask for. Raises ConfigBroken, DriverMissing."""
-    witness = args.witness or configured_witness()
+    witness = args.witness or conf.text("witness", "url")
+    rate = conf.number("replication", "rate_mbit_s") if args.rate is None else args.rate
     buffer = not args.no_net
     return Wish(
         domain=args.domain,
@@ -116,15 +144,42 @@ def wish_of(args: argparse.Namespace) -> Wish:
         buffer_net=buffer,
         replicate_disks=not args.no_disk,
         blackhole=args.blackhole,
+        tls=args.tls,
+        port=args.port,
+        minded=not args.no_monitor,
         witness=witness,
         witness_entry=entry_point("remus_ha.witness", driver_name(witness)) if witness else "",
         netbuf_entry=entry_point("remus_ha.netbuf", "plug") if buffer else UNBUFFERED,
+        netbuf_script=(args.netbufscript or "") if buffer else "",
         disk_entry=entry_point("remus_ha.disk", args.disk_driver) if args.disk_driver else "",
         disk_map=tuple(args.disk_map),
         disk_overwrite=args.disk_overwrite,
         disk_ack=args.disk_ack,
         disk_rate=args.disk_rate << 20,
+        rate_mbit_s=rate or 0,
     )
+
+
+def remarks(args: argparse.Namespace) -> list[str]:
+    """What the operator should know of options that change nothing."""
+    told = {name.split()[-1]: text for name, text in ACCEPTED.items()}
+    given = [name for name in told if getattr(args, name.strip("-").replace("-", "_"))]
+    found = [f"{name}: {told[name]}" for name in given]
+    if args.netbufscript and args.no_net:
+        found.append("--netbufscript: with -n nothing is buffered")
+    return found
+
+
+def _script(text: str) -> str:
+    """Whoever runs it does so elsewhere."""
+    return os.path.abspath(text)
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65534:
+        raise argparse.ArgumentTypeError("a port from 1 to 65534")
+    return value
 
 
 def _milliseconds(text: str) -> int:
@@ -139,6 +194,13 @@ def _mapping(text: str) -> tuple[str, str]:
     if not here.startswith("/") or not there.startswith("/"):
         raise argparse.ArgumentTypeError("two absolute paths, as in /images=/srv/replicas")
     return here, there
+
+
+def _megabits(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 10_000_000:
+        raise argparse.ArgumentTypeError("a number of Mbit/s from 0 to 10000000")
+    return value
 
 
 def _rate(text: str) -> int:

@@ -36,7 +36,8 @@ class State(enum.Enum):
     SYNCING = "syncing"  # streaming epoch 0; unprotected
     PAIRING = "pairing"  # plugs in force, ACK(0) in, pair swap sent; output held
     PROTECTED = "protected"  # pair: output released by ACK(n)
-    YIELDING = "yielding"  # planned failover: guest suspended, the backup told to promote
+    YIELDING = "yielding"  # planned failover: the last epoch is on its way
+    YIELDED = "yielded"  # the backup holds it and was told to promote; the guest is kept, paused
     ASKING = "asking"  # session over, output held, bump wanted
     OPENING = "opening"  # bump won, being written down; output held
     ALONE = "alone"  # bump won and written down: unprotected, output open
@@ -71,6 +72,8 @@ class Event(enum.Enum):
     DOUBT = "doubt"  # no ACK(n) or no suspend within T, peer closed, stream failed, epoch aborted
     UNPROTECT = "unprotect"  # the operator ends the protection; the guest goes on here
     FAIL_OVER = "fail_over"  # the operator moves the guest to the backup
+    CALLED_OFF = "called_off"  # the last epoch cannot begin: an operator has paused the guest
+    TAKE_BACK = "take_back"  # the backup was told to promote and has not for long
     GUEST_SHUTDOWN = "guest_shutdown"  # the guest shut itself down
     GUEST_REBOOT = "guest_reboot"  # the guest asked for a reboot
     GUEST_CRASHED = "guest_crashed"  # the guest crashed inside
@@ -206,11 +209,11 @@ Rows = tuple[Row[State, Event, Facts, Action], ...]
 S, E, A = State, Event, Action
 
 ENDS: Final = (S.BROKEN, S.STOPPED, S.DESTROYED, S.REFUSED)
-IN_SESSION: Final = (S.SYNCING, S.PAIRING, S.PROTECTED, S.YIELDING)
+IN_SESSION: Final = (S.SYNCING, S.PAIRING, S.PROTECTED, S.YIELDING, S.YIELDED)
 TO_ME: Final = (S.ASKING, S.FENCING, S.RETURNING, S.REBOOTING)  # all want (g+1, me)
 RECORDING: Final = (S.CLAIMED, S.OPENING, S.RETURNED, S.REBOOTED)
 SWAPPING: Final = (S.CLAIMING, S.PAIRING, *TO_ME, S.ENDING)
-READING: Final = (*SWAPPING, S.YIELDING, S.BEATEN)
+READING: Final = (*SWAPPING, S.YIELDED, S.BEATEN)
 CLAIMS: Final = (S.CLAIMING, S.CLAIMED)
 HERE: Final = (*IN_SESSION, S.ASKING, S.FENCING, S.OPENING, S.ALONE)  # the guest is, and is watched
 GUEST_EVENTS: Final = (E.GUEST_SHUTDOWN, E.GUEST_REBOOT, E.GUEST_CRASHED, E.GUEST_GONE)
@@ -299,19 +302,46 @@ _PLANNED: Rows = (
         "the next epoch is the last one; the guest stays suspended after it",
     ),
     Row(
-        S.YIELDING, E.ACK, final, S.YIELDING, (A.RELEASE_ONE, A.TELL_PROMOTE, A.ASK_AGAIN_LATER),
-        "the backup promotes as ever; the suspended copy is kept until the result is read (W3)",
+        S.YIELDING, E.ACK, final, S.YIELDED,
+        (A.RELEASE_ONE, A.PAUSE_GUEST, A.TELL_PROMOTE, A.ASK_AGAIN_LATER),
+        "the backup promotes as ever; the copy here is kept until the result is read (W3)",
     ),
     Row(
         S.YIELDING, E.ACK, outstanding, S.YIELDING, (A.RELEASE_ONE,),
         "still the session's pair, and the backup holds that epoch",
     ),
     Row(S.YIELDING, E.ACK, always, S.YIELDING, (), "not the one that is due"),
-    Row(S.YIELDING, E.RETRY, always, S.YIELDING, (A.READ,), "has it promoted?"),
-    Row(S.YIELDING, E.READ, my_pair, S.YIELDING, (A.ASK_AGAIN_LATER,), "not yet"),
-    Row(S.YIELDING, E.READ, always, S.ASKING, ASK, "no longer the pair: end the session, ask"),
-    Row(S.YIELDING, E.READ_FAILED, always, S.YIELDING, (A.ASK_AGAIN_LATER,), "the witness is out"),
-    Row(S.YIELDING, E.DOUBT, always, S.ASKING, ASK, "the backup does not: bump out of the pair"),
+    Row(
+        S.YIELDING, E.CALLED_OFF, always, S.PROTECTED, (),
+        "it was not to happen some day, when somebody lets the guest go on",
+    ),
+    Row(
+        S.YIELDING, E.DOUBT, always, S.ASKING, ASK,
+        "the last epoch did not get there: bump out of the pair, go on here",
+    ),
+    *each((S.YIELDED,), E.RETRY, always, S.YIELDED, (A.READ,), "has it promoted?"),
+    Row(
+        S.YIELDED, E.DOUBT, always, S.YIELDED, (A.READ,),
+        "its connections end as it promotes, or because it died: the register tells",
+    ),
+    *each(
+        (S.YIELDED,), E.READ, lost, S.ASKING, ASK,
+        "it has: end the session, the copy kept paused, then read that again",
+    ),
+    Row(S.YIELDED, E.READ, stopped, S.ASKING, ASK, "it has, and was stopped since: likewise"),
+    Row(
+        S.YIELDED, E.READ, mine_alone, S.ASKING, ASK,
+        "given back: the copy there could not live (W12); bump before opening (W2)",
+    ),
+    Row(
+        S.YIELDED, E.READ, always, S.YIELDED, (A.ASK_AGAIN_LATER,),
+        "not yet, or no evidence (W5)",
+    ),
+    Row(S.YIELDED, E.READ_FAILED, always, S.YIELDED, (A.ASK_AGAIN_LATER,), "the witness is out"),
+    Row(
+        S.YIELDED, E.TAKE_BACK, always, S.ASKING, ASK,
+        "it takes too long: bump out of the pair; if it wins first, that is read (W2, W10)",
+    ),
 )  # fmt: skip
 
 _ASKING: Rows = (
@@ -510,7 +540,7 @@ _WITNESS: Rows = (
     Row(S.RETURNED, E.STORE_ACCEPTED, always, S.RETURNING, (A.READ,), "ask again in its new life"),
     Row(S.REBOOTED, E.STORE_ACCEPTED, always, S.REBOOTING, (A.READ,), "ask again in its new life"),
     *each(
-        (S.SYNCING, S.PAIRING, S.PROTECTED, S.YIELDING), E.STORE_ACCEPTED, always, S.ASKING, ASK,
+        IN_SESSION, E.STORE_ACCEPTED, always, S.ASKING, ASK,
         "the session's generation is of the store's former life: begin anew with a bump (W9)",
     ),
 )  # fmt: skip
@@ -527,17 +557,26 @@ _REMARKS: tuple[Remark[State, Event], ...] = (
         all_but(E, E.START, E.RESTART, E.UNPROTECT),
         "nothing has been started, asked or watched yet",
     ),
-    *impossible((S.SYNCING, S.PROTECTED, S.ALONE), ANSWERS, "no request is outstanding"),
+    *impossible(
+        (S.SYNCING, S.PROTECTED, S.YIELDING, S.ALONE), ANSWERS, "no request is outstanding"
+    ),
     *impossible(all_but(S, S.NEW, S.ALONE, *ENDS), (E.RESTART_FAILED,), "only after RESTART_GUEST"),
     *impossible(RECORDING, (E.READ, E.READ_FAILED, *SWAP_ANSWERS), "only a record is outstanding"),
     *impossible(SWAPPING, RECORD_ANSWERS, "no record is outstanding"),
     *impossible(
-        (S.YIELDING, S.BEATEN), (*SWAP_ANSWERS, *RECORD_ANSWERS), "only a read can be outstanding"
+        (S.YIELDED, S.BEATEN), (*SWAP_ANSWERS, *RECORD_ANSWERS), "only a read can be outstanding"
     ),
-    *ignored((S.SYNCING, S.PROTECTED, S.ALONE), (E.RETRY,), "a timer armed in an earlier state"),
+    *ignored(
+        (S.SYNCING, S.PROTECTED, S.YIELDING, S.ALONE),
+        (E.RETRY,),
+        "a timer armed in an earlier state",
+    ),
     *impossible((S.CLAIMING, S.CLAIMED), (E.FIRST_ACK, E.ACK), "no stream has been started"),
     *impossible((S.SYNCING,), (E.ACK,), "ACK(0) comes first, and pairs"),
-    *ignored((S.PAIRING, S.PROTECTED, S.YIELDING), (E.FIRST_ACK,), "a duplicate"),
+    *ignored((S.PAIRING, S.PROTECTED, S.YIELDING, S.YIELDED), (E.FIRST_ACK,), "a duplicate"),
+    *ignored((S.YIELDED,), (E.ACK,), "a duplicate: no epoch follows the last one"),
+    *ignored(all_but(S, S.NEW, S.YIELDED, *ENDS), (E.TAKE_BACK,), "nothing to take back"),
+    *ignored(all_but(S, S.NEW, S.YIELDING, *ENDS), (E.CALLED_OFF,), "nothing to call off"),
     *ignored((S.PAIRING,), (E.ACK,), "no epoch follows before the pair: not ours"),
     *ignored(
         (*TO_ME, S.OPENING, S.RETURNED, S.REBOOTED, S.ALONE, S.BEATEN, S.ENDING),

@@ -38,6 +38,7 @@ PRIMARY: Final[Mapping[primary.State, Protection]] = MappingProxyType(
         _P.PAIRING: Protection.SYNCING,
         _P.PROTECTED: Protection.PROTECTED,
         _P.YIELDING: Protection.FAILING_OVER,
+        _P.YIELDED: Protection.FAILING_OVER,
         _P.ASKING: Protection.IN_DOUBT,
         _P.OPENING: Protection.IN_DOUBT,
         _P.ALONE: Protection.DEGRADED,

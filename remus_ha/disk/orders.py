@@ -45,10 +45,13 @@ class Order:
 
     @classmethod
     def parse(cls, line: bytes) -> Self:
-        """Raises ValueError, TypeError, KeyError or AttributeError for anything else."""
-        fields = json.loads(line)
-        numbers = [int(fields.get(key, -1)) for key in ("n", "offset", "length", "grain")]
-        return cls(str(fields["do"]), *numbers)
+        """Raises ValueError for anything else."""
+        try:
+            fields = json.loads(line)
+            numbers = [int(fields.get(key, -1)) for key in ("n", "offset", "length", "grain")]
+            return cls(str(fields["do"]), *numbers)
+        except (TypeError, LookupError, AttributeError, OverflowError, RecursionError) as e:
+            raise ValueError(f"no order: {line[:80]!r}") from e
 
 
 def attend(path: Path) -> socket.socket:
@@ -166,7 +169,7 @@ class OrderServer(abc.ABC):
     def _take(self, client: _Client, line: bytes) -> None:
         try:
             order = Order.parse(line)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except ValueError:
             return  # not ours
         try:
             self._obey(client, order)

@@ -57,12 +57,17 @@ class Start:
         return None
 
 
-def at_boot(name: str, uuid: str, files: Files = HERE) -> AutostartsOpen | None:
-    """Why this host must not boot while the guest is protected; None when it may."""
+def at_boot(
+    name: str, uuid: str, files: Files = HERE, *, libvirt: bool = True
+) -> AutostartsOpen | None:
+    """Why this host must not boot while the guest is protected; None when it may.
+
+    ``libvirt`` False: what libvirt starts does not count.
+    """
     by_xl = ((path, _of_xl(path, files)) for path in _files(files.auto, "*"))
     autostart = files.libvirt / "autostart"
     by_libvirt = ((path, _of_libvirt(path)) for path in _files(autostart, "*.xml"))
-    for path, start in (*by_xl, *by_libvirt):
+    for path, start in (*by_xl, *(by_libvirt if libvirt else ())):
         danger = start.danger() if start.is_of(name, uuid) else None
         if danger:
             return AutostartsOpen(name=name, entry=path, **danger)

@@ -74,6 +74,12 @@ class DiskChanged(HypervisorError):
     remedy = "The guest runs here, unprotected: protect it again, with the disks that it has now."
 
 
+class VifChanged(HypervisorError):
+    code = "XEN-031"
+    cause = "vif {mac} was {what} while the guest was protected"
+    remedy = "The guest runs here, unprotected: protect it again, with the vifs that it has now."
+
+
 class BackendDomain(HypervisorError):
     code = "XEN-009"
     cause = "{device} of '{name}' is served by domain {backend}, not by dom0"

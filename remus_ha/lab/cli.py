@@ -13,7 +13,16 @@ from remus_ha.exceptions import RemusError
 from remus_ha.lab.cluster import Lab
 from remus_ha.lab.plan import link_of
 from remus_ha.lab.qemu import Machine
-from remus_ha.lab.xlconfig import KERNEL, STOCK_VIF_SCRIPT, DiskSpec, GuestSpec, plain_disks
+from remus_ha.lab.release import RELEASES, VARIABLE, release_of
+from remus_ha.lab.xlconfig import (
+    KERNEL,
+    LIBVIRT,
+    STOCK_VIF_SCRIPT,
+    XL,
+    DiskSpec,
+    GuestSpec,
+    plain_disks,
+)
 
 _EXAMPLES = """examples:
   remus-lab up                          two Xen hosts, a and b, and the witness
@@ -27,7 +36,8 @@ Verb = Callable[[Lab, argparse.Namespace], None]
 
 
 def _up(lab: Lab, args: argparse.Namespace) -> None:
-    lab.up(args.hosts, Machine(args.memory, args.dom0_memory, args.data_disk))
+    release = release_of(args.release) if args.release else None
+    lab.up(args.hosts, Machine(args.memory, args.dom0_memory, args.data_disk), release)
 
 
 def _down(lab: Lab, args: argparse.Namespace) -> None:
@@ -42,6 +52,7 @@ def _status(lab: Lab, args: argparse.Namespace) -> None:
     if not status.up:
         print("no lab is up")
         return
+    print(f"release: {status.release}")
     for host in status.hosts:
         power = "no power" if host.pid is None else f"pid {host.pid}"
         print(f"host {host.name}: {power}{', hung' if host.hung else ''}")
@@ -117,6 +128,7 @@ def guest_spec(args: argparse.Namespace) -> GuestSpec:
         dirty_kib_s=args.dirty,
         dirty_mib=args.working_set,
         options=args.options,
+        via=args.via,
     )
 
 
@@ -189,6 +201,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_lab(verbs: _Parsers) -> None:
     up = verbs.add("up", _up, "start the hosts and the witness", "remus-lab up --hosts 3")
     up.add_argument("--hosts", type=int, default=2, metavar="N", help="how many (2)")
+    up.add_argument("--release", choices=RELEASES, help=f"of Debian ({VARIABLE}, else bookworm)")
     size = Machine()
     up.add_argument("--memory", type=int, default=size.memory_mib, metavar="MIB", help="per host")
     up.add_argument("--dom0-memory", type=int, default=size.dom0_mib, metavar="MIB", help="of it")
@@ -240,6 +253,7 @@ def _add_guest(verbs: _Parsers) -> None:
         create.add_argument(
             option, type=kind, default=default, metavar=kind.__name__.upper(), help=text
         )
+    create.add_argument("--via", choices=(XL, LIBVIRT), default=XL, help="who manages it (xl)")
     create.add_argument("--stock-scripts", action="store_true", help="Xen's own vif script")
     create.add_argument("--no-wait", action="store_true", help="do not wait for its hello")
     listing = guest.add("list", _guest_list, "list guests", "remus-lab guest list --json")

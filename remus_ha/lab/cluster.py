@@ -28,6 +28,7 @@ from remus_ha.lab.plan import Link, plan_hosts
 from remus_ha.lab.progress import Progress
 from remus_ha.lab.push import Checkout
 from remus_ha.lab.qemu import HostFiles, Machine
+from remus_ha.lab.release import Release, default_release, release_of
 from remus_ha.lab.witness import Witness
 
 _DEFAULT_RUN = Path("/run/remus-ha-lab")
@@ -60,9 +61,10 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class LabStatus:
-    """The whole lab."""
+    """The whole lab; ``release`` is the hosts', None when it is not up."""
 
     up: bool
+    release: str | None
     namespace: str
     hosts: list[HostStatus]
     witness: str | None
@@ -74,20 +76,25 @@ class LabStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What ``up`` was asked for, kept in the run directory."""
+    """What ``up`` was asked for, kept in the run directory. Its text tells all but the images."""
 
+    release: Release
     hosts: int
     machine: Machine
     images: Images
 
+    def __str__(self) -> str:
+        return f"{self.hosts} hosts of {self.release.name}, {self.machine}"
+
     def dump(self) -> str:
-        return json.dumps(asdict(self), default=str)
+        return json.dumps({**asdict(self), "release": self.release.name}, default=str)
 
     @classmethod
     def load(cls, text: str) -> "_Shape":
         raw = json.loads(text)
         images = Images(**{name: Path(path) for name, path in raw["images"].items()})
-        return cls(raw["hosts"], Machine(**raw["machine"]), images)
+        machine = Machine(**raw["machine"])
+        return cls(release_of(raw["release"]), raw["hosts"], machine, images)
 
 
 class Lab:
@@ -105,17 +112,21 @@ class Lab:
 
     # -- as a whole
 
-    def up(self, hosts: int = 2, machine: Machine | None = None) -> None:
+    def up(
+        self, hosts: int = 2, machine: Machine | None = None, release: Release | None = None
+    ) -> None:
         """Bring the lab up; what is up already stays. Undone when it fails or is interrupted.
 
-        Raises NotRoot, ToolsMissing, WrongShape, HostDied, TimedOut and the image's errors.
+        ``release``: the hosts', by default what REMUS_HA_LAB_RELEASE names. Raises NotRoot,
+        ToolsMissing, BadValue, WrongShape, HostDied, TimedOut and the image's errors.
         """
         plan_hosts(hosts)
         tools.require()
-        images = image.ensure(self.progress)
         if not emulator.is_mended(emulator.ensure()):
             self.progress.say("this QEMU is not known: guests may end by triple faults")
-        shape = _Shape(hosts, machine or Machine(), images)
+        release = release or default_release()
+        images = image.ensure(release, self.progress)
+        shape = _Shape(release, hosts, machine or Machine(), images)
         with self._locked():
             if self.is_up and self.network.exists:
                 self._require_shape(shape)
@@ -131,11 +142,8 @@ class Lab:
 
     def _require_shape(self, wanted: _Shape) -> None:
         running = self._shape()
-        if (running.hosts, running.machine) != (wanted.hosts, wanted.machine):
-            raise WrongShape(
-                running=f"{running.hosts} hosts, {running.machine}",
-                wanted=f"{wanted.hosts} hosts, {wanted.machine}",
-            )
+        if str(running) != str(wanted):
+            raise WrongShape(running=running, wanted=wanted)
 
     def _create(self, shape: _Shape) -> None:
         """Everything but the hosts, and a witness that knows nothing."""
@@ -233,6 +241,7 @@ class Lab:
         hosts = self.hosts() if self.is_up else []
         return LabStatus(
             up=self.is_up,
+            release=self._shape().release.name if self.is_up else None,
             namespace=self.network.name,
             hosts=[self._host_status(host) for host in hosts],
             witness=self.witness.url if self.witness.running else None,
@@ -267,11 +276,11 @@ class Lab:
     def push(self, hosts: Sequence[str] = ()) -> None:
         """Install this checkout's package on the named hosts, else on all running ones."""
         targets = [self.host(name) for name in hosts] or self._running()
-        checkout = Checkout.here()
+        checkout, python = Checkout.here(), self._shape().release.python
         for host in targets:
             host.require()
             with self.progress.step(f"push to {host.name}"):
-                checkout.install(host.shell)
+                checkout.install(host.shell, python)
         (self.run / "pushed").touch()
 
     # -- accidents

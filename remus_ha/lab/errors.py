@@ -25,7 +25,7 @@ class ToolsMissing(LabError):
 
 class NoAptSources(LabError):
     code = "LAB-03"
-    cause = "no apt source of this machine offers {release}/main"
+    cause = "no apt source of this machine offers Debian's {release}/main, nor its own release"
     remedy = "Add Debian {release} to /etc/apt/sources.list.d; the image is built from there."
 
 
@@ -135,3 +135,11 @@ class DatabaseRefused(LabError):
     code = "LAB-20"
     cause = "the guest's database program refused '{command}': {words}"
     remedy = "Its words are SQLite's or the system's; 'check' tells whether the database is whole."
+
+
+class NoArchiveKeys(LabError):
+    """Nothing could tell that the packages are Debian's."""
+
+    code = "LAB-21"
+    cause = "this machine's archive keyring has no key of Debian {release}"
+    remedy = "apt-get update, then apt-get install debian-archive-keyring: a newer one has it."

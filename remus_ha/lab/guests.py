@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from remus_ha.lab import virtxml
 from remus_ha.lab.control import HELLO_PORT, GuestControl
 from remus_ha.lab.database import DatabaseControl
 from remus_ha.lab.disks import DiskControl
@@ -16,9 +17,10 @@ from remus_ha.lab.host import Host
 from remus_ha.lab.network import Network
 from remus_ha.lab.plan import FIRST_GUEST, MAX_DISKS, MAX_GUESTS, MAX_VIFS, GuestPlan
 from remus_ha.lab.process import wait_readable
-from remus_ha.lab.xlconfig import IMAGES, DiskSpec, GuestSpec, plain_disks, render
+from remus_ha.lab.xlconfig import IMAGES, LIBVIRT, DiskSpec, GuestSpec, plain_disks, render
 
 _DIRECTORY = "/lab/guests"
+_LIBVIRT = "/run/libvirt/libvirt-sock"
 _LEAST_DISK_MIB = 4
 _LEAST_FILE_SYSTEM_MIB = 16
 # With a small journal, so that a guest soon writes around in all of it.
@@ -75,12 +77,11 @@ class Guests:
             ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             ear.bind(("", HELLO_PORT))
             try:
-                _xl_create(spec, plan, target)
+                _create(spec, plan, target)
                 heard = not wait or _heard(ear, spec.name, time.monotonic() + timeout_s)
             except KeyboardInterrupt:
-                target.shell.run(
-                    f"xl destroy {spec.name}; {_remove_images(spec.name)}", check=False
-                )
+                undo = [f"xl destroy {spec.name}", _undefine(spec.name), _remove_images(spec.name)]
+                target.shell.run("; ".join(undo), check=False)
                 raise
         if not heard:
             raise GuestSilent(name=spec.name, host=host, seconds=timeout_s)
@@ -165,6 +166,8 @@ class Guests:
             raise UnknownGuest(name=name)
         for row in there:
             _destroy(self._host(row.host), row)
+        for host in self._running():
+            host.shell.run(_undefine(name))
         if name in plans and plans[name].disks:
             for host in self._running():
                 host.shell.run(_remove_images(name))
@@ -172,11 +175,21 @@ class Guests:
         self._write(plans)
 
 
-def _xl_create(spec: GuestSpec, plan: GuestPlan, target: Host) -> None:
-    file = f"{_DIRECTORY}/{spec.name}.cfg"
-    text = render(spec, plan).encode()
-    steps = [f"mkdir -p {_DIRECTORY}", f"cat >{file}", *_make_images(spec), f"xl create -q {file}"]
-    target.shell.run(" && ".join(steps), stdin=text)
+def _create(spec: GuestSpec, plan: GuestPlan, target: Host) -> None:
+    if spec.via == LIBVIRT:
+        file, text = f"{_DIRECTORY}/{spec.name}.xml", virtxml.render(spec, plan)
+        start = f"lab-libvirt start && virsh -q define {file} && virsh -q start {spec.name}"
+    else:
+        file, text = f"{_DIRECTORY}/{spec.name}.cfg", render(spec, plan)
+        start = f"xl create -q {file}"
+    steps = [f"mkdir -p {_DIRECTORY}", f"cat >{file}", *_make_images(spec), start]
+    target.shell.run(" && ".join(steps), stdin=text.encode())
+
+
+def _undefine(name: str) -> str:
+    """Shell command; does nothing where libvirt does not run or know it."""
+    known = f"virsh -q dominfo {name} >/dev/null 2>&1"
+    return f"{{ [ ! -S {_LIBVIRT} ] || ! {known} || virsh -q undefine {name}; }}"
 
 
 def _make_images(spec: GuestSpec) -> list[str]:

@@ -7,10 +7,8 @@ at every boot.
 """
 
 import gzip
-import lzma
 import os
 import shutil
-import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,37 +17,26 @@ from remus_ha.lab import cache, cc, guest_image
 from remus_ha.lab.apt import proxy_options, sources_for
 from remus_ha.lab.errors import StepFailed
 from remus_ha.lab.initrd import collect_modules, pack
+from remus_ha.lab.kernel import uncompressed_kernel
 from remus_ha.lab.progress import Progress
+from remus_ha.lab.release import Release
 from remus_ha.lab.run import run
 
-RELEASE = "bookworm"
-XEN = "4.17"
-PACKAGES = (
-    f"xen-hypervisor-{XEN}-amd64 xen-utils-{XEN} xenstore-utils linux-image-amd64 iproute2 "
-    "openssh-server python3 kmod socat ethtool procps busybox-static tcpdump strace "
-    "libvirt-daemon-system libvirt-daemon-driver-xen libvirt-clients python3-libvirt "
-    "python3-pyroute2 python3-stevedore python3-pbr python3-cryptography python3-setproctitle gdb "
-    "iputils-ping qemu-system-xen nbdkit nbdkit-plugin-python python3-libnbd qemu-utils nbd-client "
-    "e2fsprogs"
-).split()
-_NO_FILES = tuple(
-    f"path-exclude={path}"
-    for path in (
-        "/usr/share/doc/*",
-        "/usr/share/man/*",
-        "/usr/share/info/*",
-        "/usr/share/locale/*",
-        "/lib/modules/*/kernel/sound/*",
-        # 80 MB that come with nbdkit's Python plugin
-        "/usr/lib/python3/dist-packages/botocore/data/*",
-        *(
-            f"/lib/modules/*/kernel/drivers/{name}/*"
-            for name in "gpu media iio staging infiniband net/wireless net/ethernet".split()
-        ),
-    )
+_NO_FILES = (
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "{modules}/*/kernel/sound/*",
+    # 80 MB that come with nbdkit's Python plugin
+    "/usr/lib/python3/dist-packages/botocore/data/*",
+    *(
+        f"{{modules}}/*/kernel/drivers/{name}/*"
+        for name in "gpu media iio staging infiniband net/wireless net/ethernet".split()
+    ),
 )
 _DISK_BYTES = 4 << 30
-_KEPT_BASES = 2
+_KEPT_BASES = 4  # two releases
 _KEPT_PARTS = 8
 _BASE_MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
 FILES = Path(__file__).parent / "files"
@@ -66,16 +53,19 @@ class Images:
     ssh_key: Path
 
 
-def ensure(progress: Progress) -> Images:
-    """The images, from the cache or built now."""
+def ensure(release: Release, progress: Progress) -> Images:
+    """The images of one release, from the cache or built now.
+
+    Raises NoAptSources, NoArchiveKeys, StepFailed, TimedOut.
+    """
 
     def build_base(place: Path) -> None:
-        _build_base(place, progress)
+        _build_base(place, release, progress)
 
     def build_parts(place: Path) -> None:
         _build_parts(place, base, progress)
 
-    base = cache.entry("base", _base_key(), build_base, keep=_KEPT_BASES)
+    base = cache.entry("base", _base_key(release), build_base, keep=_KEPT_BASES)
     parts = cache.entry("parts", _parts_key(base), build_parts, keep=_KEPT_PARTS)
     return Images(
         disk=base / "disk.raw",
@@ -86,10 +76,16 @@ def ensure(progress: Progress) -> Images:
     )
 
 
-def _base_key() -> str:
+def _excluded(release: Release) -> list[str]:
+    """dpkg's options for what no host needs."""
+    return [f"path-exclude={path.format(modules=release.modules)}" for path in _NO_FILES]
+
+
+def _base_key(release: Release) -> str:
     return cache.key_of(
         [
-            *(RELEASE, XEN, *PACKAGES, *_NO_FILES, str(_DISK_BYTES)),
+            *(release.name, release.xen, *release.packages),
+            *(*_excluded(release), str(_DISK_BYTES)),
             *(*_BASE_MODULES, *guest_image.MODULES, *guest_image.EXT4_MODULES),
             FILES / "base-hook.sh",
         ]
@@ -112,34 +108,36 @@ def _identity(file: Path) -> tuple[str | Path, ...]:
     return str(file.relative_to(FILES)), oct(file.stat().st_mode), file
 
 
-def _build_base(place: Path, progress: Progress) -> None:
+def _build_base(place: Path, release: Release, progress: Progress) -> None:
     tree = place / "tree"
-    with progress.step("build dom0's root tree (1 to 2 minutes)"):
-        _bootstrap(tree, progress)
+    with progress.step(f"build the root tree of a {release.name} dom0 (1 to 2 minutes)"):
+        _bootstrap(tree, release, progress)
     with progress.step("make dom0's disk"):
         kernel = next((tree / "boot").glob("vmlinuz-*"))
         (place / "vmlinux").write_bytes(uncompressed_kernel(kernel.read_bytes()))
         (tree / "lab").mkdir()
         shutil.copy(place / "vmlinux", tree / "lab" / "vmlinux")
         (place / "xen").write_bytes(
-            gzip.decompress((tree / "boot" / f"xen-{XEN}-amd64.gz").read_bytes())
+            gzip.decompress((tree / "boot" / f"xen-{release.xen}-amd64.gz").read_bytes())
         )
-        release = kernel.name.removeprefix("vmlinuz-")
-        collect_modules(tree, release, _BASE_MODULES, place / "modules")
-        collect_modules(tree, release, guest_image.MODULES, place / "guest-modules")
-        collect_modules(tree, release, guest_image.EXT4_MODULES, place / "guest-ext4")
+        version = kernel.name.removeprefix("vmlinuz-")
+        collect_modules(tree, version, _BASE_MODULES, place / "modules")
+        collect_modules(tree, version, guest_image.MODULES, place / "guest-modules")
+        collect_modules(tree, version, guest_image.EXT4_MODULES, place / "guest-ext4")
         _make_disk(tree, place / "disk.raw")
         shutil.rmtree(tree)
 
 
-def _bootstrap(tree: Path, progress: Progress) -> None:
+def _bootstrap(tree: Path, release: Release, progress: Progress) -> None:
+    sources = sources_for(release.name, tree.with_name("sources"))
     command = [
-        *("mmdebstrap", "--mode=root", "--variant=apt", f"--include={','.join(PACKAGES)}"),
+        *("mmdebstrap", "--mode=root", "--variant=apt"),
+        f"--include={','.join(release.packages)}",
         *("--aptopt=Acquire::Languages none", "--aptopt=APT::Install-Recommends false"),
         *(f"--aptopt={option}" for option in proxy_options()),
-        *(f"--dpkgopt={option}" for option in _NO_FILES),
+        *(f"--dpkgopt={option}" for option in _excluded(release)),
         f"--customize-hook={FILES / 'base-hook.sh'}",
-        *(RELEASE, str(tree), *map(str, sources_for(RELEASE))),
+        *(release.name, str(tree), *map(str, sources)),
     ]
     with subprocess.Popen(
         command,
@@ -159,21 +157,6 @@ def _bootstrap(tree: Path, progress: Progress) -> None:
         raise StepFailed(
             command="mmdebstrap", status=child.returncode, output="".join(lines[-20:]).strip()
         )
-
-
-def uncompressed_kernel(image: bytes) -> bytes:
-    """The ELF file inside a bzImage whose payload is xz, else the image as it is.
-
-    Loading an ELF spares the emulated hypervisor the decompression, which costs seconds. The
-    payload's place is in the boot protocol's header (Documentation/arch/x86/boot.rst).
-    """
-    sectors = image[0x1F1] or 4
-    offset, length = struct.unpack_from("<II", image, 0x248)
-    start = (sectors + 1) * 512 + offset
-    payload = image[start : start + length]
-    if not payload.startswith(b"\xfd7zXZ\0"):
-        return image
-    return lzma.LZMADecompressor().decompress(payload)
 
 
 def _make_disk(tree: Path, disk: Path) -> None:

@@ -1,5 +1,6 @@
 """Initial RAM file systems: the modules they need and the newc archive."""
 
+import lzma
 from pathlib import Path
 from shutil import copy
 
@@ -7,7 +8,10 @@ from remus_ha.lab.run import run
 
 
 def collect_modules(tree: Path, release: str, names: tuple[str, ...], into: Path) -> None:
-    """Copy ``names`` and what they depend on out of a root tree, numbered in load order."""
+    """Copy ``names`` and what they depend on out of a root tree, numbered in load order.
+
+    Decompressed: an emulated host would take long for that, and busybox's insmod may not know how.
+    """
     into.mkdir(parents=True)
     run(["chroot", tree, "depmod", release])
     wanted: dict[str, None] = {}
@@ -16,7 +20,15 @@ def collect_modules(tree: Path, release: str, names: tuple[str, ...], into: Path
         lines = (line.split() for line in shown.splitlines())
         wanted.update((words[1], None) for words in lines if words[0] == "insmod")
     for number, path in enumerate(wanted):
-        copy(tree / path.lstrip("/"), into / f"{number:02d}-{Path(path).name}")
+        name = Path(path).name
+        _put(tree / path.lstrip("/"), into / f"{number:02d}-{name.removesuffix('.xz')}")
+
+
+def _put(module: Path, there: Path) -> None:
+    if module.suffix == ".xz":
+        there.write_bytes(lzma.decompress(module.read_bytes()))
+    else:
+        copy(module, there)
 
 
 def pack(tree: Path, image: Path) -> None:

@@ -17,7 +17,6 @@ from remus_ha.lab.shell import Shell
 
 _PACKAGES = "usr/lib/python3/dist-packages"
 _STAMP = "/run/lab-push"
-_HOST_PYTHON = (3, 11)
 _NOT_FOR_HOSTS = {"remus-lab"}
 _NOT_IN_DEBIAN = ("qemu.qmp",)  # pure Python, as pip would install it
 _SCRIPT = """#!/usr/bin/python3
@@ -40,16 +39,19 @@ class Checkout:
         """The one that this module belongs to."""
         return cls(Path(__file__).resolve().parents[2])
 
-    def install(self, shell: Shell) -> None:
-        """Make the host's installed package equal to this one; quick when it is already."""
+    def install(self, shell: Shell, python: tuple[int, int]) -> None:
+        """Make the host's installed package equal to this one; quick when it is already.
+
+        ``python``: the host's version.
+        """
         sources = self._sources()
         stamp = self._stamp(sources)
         if shell.run(f"cat {_STAMP}", check=False).stdout.decode().strip() == stamp:
             return
         shell.run(
             f"rm -rf /{_PACKAGES}/remus_ha /{_PACKAGES}/remus_ha-*.dist-info /{_PACKAGES}/qemu; "
-            f"tar -x -z -f - -C / && {_compile_there()} && echo {stamp} >{_STAMP}",
-            stdin=self.archive(sources),
+            f"tar -x -z -f - -C / && {_compile_there(python)} && echo {stamp} >{_STAMP}",
+            stdin=self.archive(sources, python),
         )
 
     def _sources(self) -> list[Path]:
@@ -66,11 +68,11 @@ class Checkout:
             whole.update(path.read_bytes())
         return whole.hexdigest()
 
-    def archive(self, sources: list[Path]) -> bytes:
+    def archive(self, sources: list[Path], python: tuple[int, int]) -> bytes:
         """A gzipped tar of what a host gets, paths from its root."""
         with TemporaryDirectory(prefix="remus-lab-push-") as name:
             tree = Path(name)
-            self._fill(tree, sources)
+            self._fill(tree, sources, python)
             buffer = io.BytesIO()
             with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
                 for path in sorted(tree.rglob("*")):
@@ -78,13 +80,13 @@ class Checkout:
                         tar.add(path, str(path.relative_to(tree)), filter=_owned_by_root)
             return buffer.getvalue()
 
-    def _fill(self, tree: Path, sources: list[Path]) -> None:
+    def _fill(self, tree: Path, sources: list[Path], python: tuple[int, int]) -> None:
         packages = tree / _PACKAGES
         for path in sources:
             there = packages / path.relative_to(self.root)
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, there)
-        if sys.version_info[:2] == _HOST_PYTHON:
+        if _compiles_for(python):
             mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
             compileall.compile_dir(
                 packages, quiet=2, stripdir=str(tree), prependdir="/", invalidation_mode=mode
@@ -94,11 +96,17 @@ class Checkout:
         self._fill_metadata(packages / "remus_ha-0.dist-info")
         self._fill_scripts(tree / "usr" / "bin")
         self._fill_xl_conf(tree / "etc" / "xen" / "xl.conf")
+        self._fill_own_conf(tree / "etc" / "remus-ha" / "remus-ha.conf")
 
     def _fill_xl_conf(self, path: Path) -> None:
         """As the documentation recommends: what has no script of its own gets the product's."""
         path.parent.mkdir(parents=True)
         path.write_text(f'vif.default.script="/{_PACKAGES}/remus_ha/hotplug/vif-remus"\n')
+
+    def _fill_own_conf(self, path: Path) -> None:
+        """A lab host has no systemd."""
+        path.parent.mkdir(parents=True)
+        path.write_text("[libvirt]\nrestart = lab-libvirt restart\n")
 
     def _entry_points(self) -> dict[str, dict[str, str]]:
         """The entry points of setup.cfg: group, name, ``module:attribute``."""
@@ -139,8 +147,13 @@ def _fill_distribution(name: str, packages: Path) -> None:
             shutil.copy(str(file.locate()), there)
 
 
-def _compile_there() -> str:
-    if sys.version_info[:2] == _HOST_PYTHON:
+def _compiles_for(python: tuple[int, int]) -> bool:
+    """Byte code is for one version alone."""
+    return sys.version_info[:2] == python
+
+
+def _compile_there(python: tuple[int, int]) -> str:
+    if _compiles_for(python):
         return "true"
     return f"python3 -m compileall -q /{_PACKAGES}/remus_ha"
 

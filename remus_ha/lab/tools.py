@@ -15,6 +15,7 @@ PACKAGES = {
     "gcc": "gcc libc6-dev",
     "/usr/include/sqlite3.h": "libsqlite3-dev",
     "ssh": "openssh-client",
+    "zstd": "zstd",
     "ip": "iproute2",
     "etcd": "etcd-server",
     "etcdctl": "etcd-client",

@@ -15,6 +15,7 @@ MEMORY_WITH_DISKS_MIB = 128
 STOCK_VIF_SCRIPT = "vif-bridge"
 BRIDGE = "xenbr0"
 IMAGES = "/srv/guests"
+XL, LIBVIRT = "xl", "libvirt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class GuestSpec:
     dirty_mib: int = 4
     chatter_per_s: int = 20
     options: str = ""
+    via: str = XL  # who manages it
 
     @property
     def memory(self) -> int:
@@ -97,7 +99,7 @@ def render(spec: GuestSpec, plan: GuestPlan) -> str:
         "type": "pvh",
         "kernel": spec.kernel,
         "ramdisk": spec.ramdisk,
-        "cmdline": _command_line(spec, plan),
+        "cmdline": command_line(spec, plan),
         "memory": spec.memory,
         "vcpus": spec.vcpus,
         "tsc_mode": "native",
@@ -111,7 +113,8 @@ def render(spec: GuestSpec, plan: GuestPlan) -> str:
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
 
 
-def _command_line(spec: GuestSpec, plan: GuestPlan) -> str:
+def command_line(spec: GuestSpec, plan: GuestPlan) -> str:
+    """What its kernel and all of its programs are told."""
     words = [
         *("console=hvc0", "quiet", "mitigations=off", "net.ifnames=0", "panic=0"),
         *(f"name={spec.name}", f"number={plan.number}", f"vifs={spec.vifs}"),

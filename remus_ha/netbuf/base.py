@@ -55,6 +55,11 @@ class NetbufDriver(abc.ABC):
     def mode(self) -> Mode:
         """What the buffers are doing."""
 
+    @property
+    def weaknesses(self) -> tuple[str, ...]:
+        """What leaves at once although it should be held, in words; empty where nothing does."""
+        return ()
+
     @abc.abstractmethod
     def setup(self, vifs: Sequence[VifRef], *, adopt: bool = False, held: bool = False) -> None:
         """Put a buffer behind every vif, all or none.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from remus_ha.netbuf import filters
 from remus_ha.netbuf.errors import (
     ForeignIngress,
     IfbMissing,
@@ -19,14 +20,12 @@ from remus_ha.netbuf.errors import (
     RedirectMissing,
     VifVanished,
 )
+from remus_ha.netbuf.filters import INGRESS, Redirect
 from remus_ha.netbuf.refusal import refusal
 
-INGRESS = 0xFFFF0000
 PRIORITY = 0x5248
 _INGRESS_PARENT = 0xFFFFFFF1
 _ROOT_PARENT = 0xFFFFFFFF
-_EGRESS_REDIRECT = 1
-
 
 SLOW_IMPORT = "pyroute2"  # seconds in a dom0
 
@@ -40,15 +39,6 @@ class Link:
     kind: str | None
     alias: str | None
     in_flight: int
-
-
-@dataclass(frozen=True, slots=True)
-class Redirect:
-    """A filter at a device's ingress; ``target`` is an ifindex where it redirects all to it."""
-
-    kind: str
-    priority: int
-    target: int | None
 
 
 class Devices:
@@ -101,6 +91,11 @@ class Devices:
         with _refusals(link.name, "bring a device up"):
             self._ipr.link("set", index=link.index, state="up")
 
+    def bring_down(self, link: Link) -> None:
+        """Administratively down: what it holds and what comes is dropped. Fine when it is gone."""
+        with self._gone_is_fine(link.name, "bring a device down"):
+            self._ipr.link("set", index=link.index, state="down")
+
     def delete_link(self, link: Link) -> None:
         """Delete a device and drop what it holds; nothing happens when it is gone already."""
         with self._gone_is_fine(link.name, "delete a device"):
@@ -115,11 +110,23 @@ class Devices:
         return self._qdisc(link, _INGRESS_PARENT)
 
     def redirects(self, link: Link) -> tuple[Redirect, ...]:
-        """The filters at the device's ingress."""
-        with _refusals(link.name, "list filters"):
-            filters = list(self._ipr.get_filters(index=link.index, parent=INGRESS))
-        # The kernel lists a classifier without handle ahead of its filter.
-        return tuple(_redirect(f) for f in filters if f["handle"])
+        """The filters at the device's ingress, in the order in which its frames meet them."""
+        try:
+            return filters.redirects(link.index)
+        except OSError as e:
+            raise refusal(e.errno or 0, link.name, "list filters") from e
+
+    def leading_to(self, link: Link) -> tuple[Link, ...]:
+        """The devices with an ingress filter that redirects to ``link``."""
+        with _refusals(link.name, "list qdiscs"):
+            found = list(self._ipr.get_qdiscs())
+        filtered = {q["index"] for q in found if q["parent"] == _INGRESS_PARENT}
+        return tuple(
+            other
+            for other in self.links()
+            if other.index in filtered
+            and any(r.target == link.index for r in self.redirects(other))
+        )
 
     def add_ingress(self, link: Link) -> None:
         """An ingress queueing discipline; refused where there is one."""
@@ -199,26 +206,3 @@ def _link(message: Any) -> Link:
         alias=message.get_attr("IFLA_IFALIAS"),
         in_flight=taken - stats.get("tx_packets", 0),
     )
-
-
-def _redirect(message: Any) -> Redirect:
-    return Redirect(
-        kind=message.get_attr("TCA_KIND"),
-        priority=message["info"] >> 16,
-        target=_target(message),
-    )
-
-
-def _target(message: Any) -> int | None:
-    """Where a filter that matches every frame redirects it, None for any other filter."""
-    options = message.get_attr("TCA_OPTIONS")
-    if message.get_attr("TCA_KIND") != "matchall" or options is None:
-        return None
-    chain = options.get_attr("TCA_MATCHALL_ACT")
-    actions = [action for _, action in chain["attrs"]] if chain else []
-    if len(actions) != 1 or actions[0].get_attr("TCA_ACT_KIND") != "mirred":
-        return None
-    parameters = actions[0].get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")
-    if parameters["eaction"] != _EGRESS_REDIRECT:
-        return None
-    return int(parameters["ifindex"])

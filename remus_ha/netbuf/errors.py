@@ -85,3 +85,45 @@ class BadAddress(NetbufError):
     code = "NETBUF-012"
     cause = "{text!r} is not {expected}"
     remedy = "Give a MAC as six hexadecimal octets and addresses in their usual notation."
+
+
+class ScriptUnusable(NetbufError):
+    code = "NETBUF-013"
+    cause = "the script {script} of -N {why}"
+    remedy = "Name an executable file of this host, at most {longest} octets with its path."
+
+
+class ScriptFailed(NetbufError):
+    code = "NETBUF-014"
+    cause = "{script} failed for {vif}: {detail}"
+    remedy = "Look at its log (Xen's scripts: /var/log/xen/xen-hotplug.log), or run it: {by_hand}"
+
+
+class ScriptHung(NetbufError):
+    code = "NETBUF-015"
+    cause = "the {word} of {script} for {vif} did not end in time and was killed"
+    remedy = "Run it by hand to see what it waits for: {by_hand}"
+
+
+class ScriptNamesNoIfb(NetbufError):
+    code = "NETBUF-016"
+    cause = "{script} succeeded for {vif} without writing an ifb's name to $XENBUS_PATH/ifb"
+    remedy = "See what it does by hand: {by_hand}; a sample is etc/netbuf/remus-ha-netbuf."
+
+
+class ScriptIfbUnusable(NetbufError):
+    code = "NETBUF-017"
+    cause = "{script} has put {vif} behind {ifb}, which {what}"
+    remedy = (
+        "A vif needs an ifb of its own with a plug as its root, and an ingress qdisc that redirects"
+        " to it; etc/netbuf/remus-ha-netbuf of the source tree is a script that does that."
+    )
+
+
+class RedirectsTooLittle(NetbufError):
+    code = "NETBUF-018"
+    cause = "{script} lets frames of {vif} go past {ifb}: {detail}"
+    remedy = (
+        "Let it run 'tc filter add dev {vif} parent ffff: protocol all matchall action mirred"
+        " egress redirect dev {ifb}'. With -F it is taken as it is: what goes past is not held."
+    )

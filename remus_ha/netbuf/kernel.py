@@ -8,8 +8,8 @@ LOG = logging.getLogger(__name__)
 
 _MODPROBE_S = 30
 _SYS_MODULE = Path("/sys/module")
+_IFB = ("ifb", "numifbs=0")  # without the parameter two devices appear that nobody asked for
 _WANTED: tuple[tuple[str, ...], ...] = (
-    ("ifb", "numifbs=0"),  # without the parameter two devices appear that nobody asked for
     ("sch_plug",),
     ("sch_ingress",),
     ("cls_matchall",),
@@ -17,13 +17,13 @@ _WANTED: tuple[tuple[str, ...], ...] = (
 )
 
 
-def load_modules() -> None:
-    """Load what is not there yet.
+def load_modules(*, own_ifbs: bool = True) -> None:
+    """Load what is not there yet; without ``own_ifbs`` the number of ifbs is the operator's choice.
 
     A failure is only logged: the code may be built in, and where it is missing the kernel says so
     when it is asked for a device.
     """
-    for module, *parameters in _WANTED:
+    for module, *parameters in (_IFB, *_WANTED) if own_ifbs else _WANTED:
         if not (_SYS_MODULE / module).exists():
             _modprobe(module, parameters)
 

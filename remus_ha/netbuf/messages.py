@@ -19,7 +19,9 @@ from remus_ha.netbuf.rtnl import (
     message,
 )
 
+RTM_SETLINK = 19
 RTM_NEWQDISC = 36
+RTM_DELQDISC = 37
 RTM_GETQDISC = 38
 TC_H_ROOT = 0xFFFFFFFF
 TC_H_INGRESS = 0xFFFFFFF1
@@ -27,8 +29,10 @@ TCA_KIND = 1
 TCA_OPTIONS = 2
 TCA_STATS2 = 7
 TCA_STATS_QUEUE = 3
+_IFLA_IFALIAS = 20
 
-_TCMSG = struct.Struct("=BxxxiIII")
+TCMSG = struct.Struct("=BxxxiIII")
+_IFINFOMSG = struct.Struct("=BxHiII")
 _PLUG_OPTIONS = struct.Struct("=iI")
 _QUEUE = struct.Struct("=III")
 
@@ -56,7 +60,7 @@ def root_qdisc(ifindex: int, flags: int, kind: str, options: bytes) -> bytes:
     return message(
         RTM_NEWQDISC,
         NLM_F_REQUEST | NLM_F_ACK | flags,
-        _TCMSG.pack(0, ifindex, 0, TC_H_ROOT, 0)
+        TCMSG.pack(0, ifindex, 0, TC_H_ROOT, 0)
         + attribute(TCA_KIND, kind.encode() + b"\0")
         + attribute(TCA_OPTIONS, options),
     )
@@ -73,6 +77,18 @@ def change_plug(ifindex: int, action: Action, limit_bytes: int = 0) -> bytes:
     return root_qdisc(ifindex, 0, "plug", _PLUG_OPTIONS.pack(action, limit_bytes))
 
 
+def delete_qdisc(ifindex: int, parent: int) -> bytes:
+    """Remove what is at TC_H_ROOT or TC_H_INGRESS, of any kind; what it holds is dropped."""
+    return message(RTM_DELQDISC, NLM_F_REQUEST | NLM_F_ACK, TCMSG.pack(0, ifindex, 0, parent, 0))
+
+
+def clear_alias(ifindex: int) -> bytes:
+    """Take a device's alias away. One NUL: an empty attribute is nothing to older kernels."""
+    header = _IFINFOMSG.pack(0, 0, ifindex, 0, 0)
+    alias = attribute(_IFLA_IFALIAS, b"\0")
+    return message(RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, header + alias)
+
+
 def get_root_qdisc(ifindex: int) -> bytes:
     """Ask for kind and statistics of a device's root.
 
@@ -81,13 +97,13 @@ def get_root_qdisc(ifindex: int) -> bytes:
     return message(
         RTM_GETQDISC,
         NLM_F_REQUEST | NLM_F_ECHO,
-        _TCMSG.pack(0, ifindex, 0, TC_H_ROOT, 0),
+        TCMSG.pack(0, ifindex, 0, TC_H_ROOT, 0),
     )
 
 
 def parse_kind(payload: memoryview) -> str:
     """Kind out of an RTM_NEWQDISC payload."""
-    start, end = attributes(payload, _TCMSG.size)[TCA_KIND]
+    start, end = attributes(payload, TCMSG.size)[TCA_KIND]
     return bytes(payload[start:end]).rstrip(b"\0").decode()
 
 
@@ -102,7 +118,7 @@ def find_queue(payload: memoryview) -> int:
     One kernel lays out the answers of one kind of equal length alike, so a caller in a hurry may
     keep the place per length.
     """
-    start, end = attributes(payload, _TCMSG.size)[TCA_STATS2]
+    start, end = attributes(payload, TCMSG.size)[TCA_STATS2]
     return attributes(payload, start, end)[TCA_STATS_QUEUE][0]
 
 

@@ -12,6 +12,8 @@ for all vifs, and return when the kernel has acknowledged each of them.
 import contextlib
 from collections.abc import Sequence
 
+from remus_ha.netbuf import ports as own
+from remus_ha.netbuf import scripted
 from remus_ha.netbuf.base import NetbufDriver, VifRef, VifStats
 from remus_ha.netbuf.completion import CompletionTap
 from remus_ha.netbuf.devices import SLOW_IMPORT, Devices
@@ -28,9 +30,10 @@ from remus_ha.netbuf.messages import (
     read_queue,
 )
 from remus_ha.netbuf.modes import Hook, Mode, after, holds
-from remus_ha.netbuf.ports import Builder, Port, dismantle
+from remus_ha.netbuf.ports import Builder, Port
 from remus_ha.netbuf.refusal import refusal
 from remus_ha.netbuf.rtnl import Batch, Channel, Reply, RequestRefused
+from remus_ha.netbuf.scripted import ScriptBuilder
 
 DEFAULT_LIMIT_BYTES = 64 << 20
 LOWEST_LIMIT_BYTES = 1 << 20  # one frame with segmentation offload may be half of that
@@ -56,12 +59,22 @@ class Gauge:
 
 
 class PlugDriver(NetbufDriver):
-    """Buffers of one guest's vifs; ``guest`` and ``session`` are written on the devices."""
+    """Buffers of one guest's vifs; ``guest`` and ``session`` are written on the devices.
+
+    With ``script`` that one makes them and takes them down; ``partial``: also where it does not
+    redirect every frame, which ``weaknesses`` tells then.
+    """
 
     imports = (SLOW_IMPORT,)
 
     def __init__(
-        self, limit_bytes: int = DEFAULT_LIMIT_BYTES, *, guest: str = "", session: str = ""
+        self,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        *,
+        guest: str = "",
+        session: str = "",
+        script: str = "",
+        partial: bool = False,
     ) -> None:
         if not LOWEST_LIMIT_BYTES <= limit_bytes <= HIGHEST_LIMIT_BYTES:
             raise LimitOutOfRange(
@@ -70,6 +83,8 @@ class PlugDriver(NetbufDriver):
         self._limit_bytes = limit_bytes
         self._guest = guest
         self._session = session
+        self._script, self._partial = script, partial
+        self._weaknesses: tuple[str, ...] = ()
         self._mode = Mode.ABSENT
         self._channel = Channel()
         self._taps: list[CompletionTap] = []
@@ -79,13 +94,17 @@ class PlugDriver(NetbufDriver):
     def mode(self) -> Mode:
         return self._mode
 
+    @property
+    def weaknesses(self) -> tuple[str, ...]:
+        return self._weaknesses
+
     def setup(self, vifs: Sequence[VifRef], *, adopt: bool = False, held: bool = False) -> None:
         held = held or adopt
         mode = after(self._mode, Hook.SETUP_HELD if held else Hook.SETUP_PASSING)
-        load_modules()
+        load_modules(own_ifbs=not self._script)
         with Devices() as devices, contextlib.ExitStack() as undo:
             undo.callback(self._forget)
-            builder = Builder(devices, self._channel, undo)
+            builder = self._builder(devices, undo)
             found = {vif: self._find_or_make(builder, vif, adopt) for vif in vifs}
             there = {vif: port for vif, port in found.items() if port is not None}
             self._use(tuple(there), tuple(there.values()))
@@ -96,6 +115,7 @@ class PlugDriver(NetbufDriver):
                     self._taps.append(CompletionTap(port.source.name))
                 builder.connect(port)
             undo.pop_all()
+        self._weaknesses = tuple(builder.weaknesses)
         self._mode = mode
 
     def postsuspend(self) -> None:
@@ -120,7 +140,9 @@ class PlugDriver(NetbufDriver):
         if release and self._ports:
             self.pass_through()
         with Devices() as devices:
-            dismantle(devices, self._channel, self._ports, release=release)
+            (scripted if self._script else own).dismantle(
+                devices, self._channel, self._ports, release=release
+            )
         self._forget()
         self._mode = mode
 
@@ -144,7 +166,14 @@ class PlugDriver(NetbufDriver):
         self._taps.clear()
         self._use((), ())
 
-    def _find_or_make(self, builder: Builder, vif: VifRef, adopt: bool) -> Port | None:
+    def _builder(self, devices: Devices, undo: contextlib.ExitStack) -> Builder | ScriptBuilder:
+        if not self._script:
+            return Builder(devices, self._channel, undo)
+        return ScriptBuilder(devices, self._channel, undo, self._script, partial=self._partial)
+
+    def _find_or_make(
+        self, builder: Builder | ScriptBuilder, vif: VifRef, adopt: bool
+    ) -> Port | None:
         lease = Lease(vif=vif.name, guest=self._guest, session=self._session)
         return builder.find_or_make(vif, lease, self._limit_bytes, adopt=adopt)
 

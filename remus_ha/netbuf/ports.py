@@ -23,6 +23,7 @@ from remus_ha.netbuf.lease import Lease, ifb_name
 from remus_ha.netbuf.messages import Queue, add_plug, get_root_qdisc, parse_qdisc
 from remus_ha.netbuf.refusal import refusal
 from remus_ha.netbuf.rtnl import Batch, Channel, RequestRefused
+from remus_ha.netbuf.script import VifScript
 
 DRAIN_S = 5.0
 _DRAIN_STEP_S = 0.002
@@ -30,10 +31,14 @@ _DRAIN_STEP_S = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A vif and the ifb that its ingress goes to. ``source`` is None where the vif is gone."""
+    """A vif and the ifb that its ingress goes to. ``source`` is None where the vif is gone.
+
+    ``script`` has made it and is to take it down (``scripted.dismantle``); None: this module has.
+    """
 
     source: Link | None
     ifb: Link
+    script: VifScript | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Builder:
     devices: Devices
     channel: Channel
     undo: contextlib.ExitStack
+    weaknesses: tuple[str, ...] = ()  # every frame is held
 
     def find_or_make(
         self, vif: VifRef, lease: Lease, limit_bytes: int, *, adopt: bool
@@ -97,14 +103,14 @@ def dismantle(devices: Devices, channel: Channel, ports: Sequence[Port], *, rele
     """
     ifbs = [port.ifb for port in ports]
     if release:
-        _drain(devices, channel, ifbs)
+        drain(devices, channel, ifbs)
     else:
         _delete(devices, ifbs)
     for port in ports:
         if port.source is not None:
             devices.delete_ingress(port.source)
     if release:
-        _drain(devices, channel, ifbs)
+        drain(devices, channel, ifbs)
         _delete(devices, ifbs)
 
 
@@ -113,7 +119,7 @@ def _delete(devices: Devices, ifbs: Sequence[Link]) -> None:
         devices.delete_link(ifb)
 
 
-def _drain(devices: Devices, channel: Channel, ifbs: Sequence[Link]) -> None:
+def drain(devices: Devices, channel: Channel, ifbs: Sequence[Link]) -> None:
     """Wait until nothing is queued on or on its way through ``ifbs``. Nothing announces that."""
     deadline = time.monotonic() + DRAIN_S
     for ifb in ifbs:
@@ -157,6 +163,8 @@ def _check_ingress(devices: Devices, source: Link, ifb: Link | None) -> None:
     if kind is None:
         return
     found = devices.redirects(source)
-    ours = ifb is not None and all(r.target == ifb.index and r.priority == PRIORITY for r in found)
+    ours = ifb is not None and all(
+        r.everything and r.target == ifb.index and r.priority == PRIORITY for r in found
+    )
     if kind != "ingress" or not ours or len(found) > 1:
         raise ForeignIngress(vif=source.name, kind=kind)

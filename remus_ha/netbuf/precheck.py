@@ -4,31 +4,38 @@ Where nothing is in the way that is a plain rtnetlink dump and a probe: the libr
 buffers takes long to load.
 """
 
+import os
 import socket
-import struct
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from remus_ha.exceptions import RemusError
-from remus_ha.netbuf.errors import ForeignIngress, LeftoverInTheWay, VifVanished
+from remus_ha.netbuf.errors import (
+    ForeignIngress,
+    LeftoverInTheWay,
+    RedirectMissing,
+    ScriptUnusable,
+    VifVanished,
+)
 from remus_ha.netbuf.kernel import load_modules
-from remus_ha.netbuf.messages import RTM_GETQDISC, TC_H_INGRESS, parse_kind
+from remus_ha.netbuf.lease import LONGEST_SCRIPT
+from remus_ha.netbuf.messages import RTM_GETQDISC, TC_H_INGRESS, TCMSG, parse_kind
 from remus_ha.netbuf.probe import kernel_obstacle
-from remus_ha.netbuf.rtnl import NLM_F_REQUEST, message
-
-_NLM_F_DUMP = 0x300
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_HEADER = struct.Struct("=IHHII")
-_TCMSG = struct.Struct("=BxxxiIII")
-_DUMP_S = 5.0
+from remus_ha.netbuf.rtnl import dump
 
 
-def vif_obstacles(vifs: Sequence[str]) -> list[RemusError]:
-    """Why these vifs cannot be buffered; empty when they can."""
+def vif_obstacles(vifs: Sequence[str], script: str = "") -> list[RemusError]:
+    """Why these vifs cannot be buffered; empty when they can.
+
+    With ``script``, by the operator's: then what that sets up shows only when it has been called.
+    """
     if not vifs:
         return []
-    load_modules()
+    found: list[RemusError] = list(_script_obstacles(script)) if script else []
+    load_modules(own_ifbs=not script)
     kernel = kernel_obstacle()
-    found: list[RemusError] = [] if kernel is None else [kernel]
+    if kernel is not None and not (script and isinstance(kernel, RedirectMissing)):
+        found.append(kernel)
     kinds = dict(_ingress_kinds())
     for vif in vifs:
         try:
@@ -39,6 +46,20 @@ def vif_obstacles(vifs: Sequence[str]) -> list[RemusError]:
         if kind is not None:
             found.append(_leftover(vif) or ForeignIngress(vif=vif, kind=kind))
     return found
+
+
+def _script_obstacles(script: str) -> Iterator[RemusError]:
+    why = ""
+    if not Path(script).exists():
+        why = "does not exist"
+    elif not Path(script).is_file():
+        why = "is no file"
+    elif not os.access(script, os.X_OK):
+        why = "is not executable"
+    elif len(os.fsencode(script)) > LONGEST_SCRIPT:
+        why = "has too long a path to be kept with a device"
+    if why:
+        yield ScriptUnusable(script=script, why=why, longest=LONGEST_SCRIPT)
 
 
 def _leftover(vif: str) -> RemusError | None:
@@ -54,17 +75,7 @@ def _leftover(vif: str) -> RemusError | None:
 
 def _ingress_kinds() -> Iterator[tuple[int, str]]:
     """Index and kind for every device of this host that has something at its ingress."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
-        s.settimeout(_DUMP_S)
-        s.send(message(RTM_GETQDISC, NLM_F_REQUEST | _NLM_F_DUMP, _TCMSG.pack(0, 0, 0, 0, 0)))
-        while True:
-            octets = memoryview(s.recv(1 << 17))
-            while len(octets) >= _HEADER.size:
-                length, kind, _, _, _ = _HEADER.unpack_from(octets)
-                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
-                    return
-                payload = octets[_HEADER.size : length]
-                _family, index, _handle, parent, _info = _TCMSG.unpack_from(payload)
-                if parent == TC_H_INGRESS:
-                    yield index, parse_kind(payload)
-                octets = octets[(length + 3) & ~3 :]
+    for payload in dump(RTM_GETQDISC, TCMSG.pack(0, 0, 0, 0, 0)):
+        _family, index, _handle, parent, _info = TCMSG.unpack_from(payload)
+        if parent == TC_H_INGRESS:
+            yield index, parse_kind(payload)

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from remus_ha.netbuf.errors import NoAcknowledgement
 
@@ -21,8 +21,10 @@ NLM_F_ECHO = 0x8
 NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
+NLM_F_DUMP = 0x300
 
 NLMSG_ERROR = 2
+NLMSG_DONE = 3
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 
@@ -32,6 +34,9 @@ _SEQUENCE = struct.Struct("=I")
 _STATUS = struct.Struct("=i")
 _SEQUENCE_AT = 8
 _REPLY_OCTETS = 32768
+_DUMP_OCTETS = 1 << 17
+_DUMP_S = 5.0
+_NESTED = 0xC000  # flags beside an attribute's number
 
 Reply = Callable[[int, memoryview], None]
 Spans = dict[int, tuple[int, int]]
@@ -64,9 +69,24 @@ def attributes(octets: memoryview, start: int = 0, end: int | None = None) -> Sp
         size, kind = _ATTRIBUTE.unpack_from(octets, start)
         if size < 4:
             break
-        found[kind] = (start + 4, start + size)
+        found[kind & ~_NESTED] = (start + 4, start + size)
         start += size + -size % 4
     return found
+
+
+def dump(kind: int, payload: bytes) -> Iterator[memoryview]:
+    """The payload of each answer to a question for all there is. Raises OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
+        s.settimeout(_DUMP_S)
+        s.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, payload))
+        while True:
+            octets = memoryview(s.recv(_DUMP_OCTETS))
+            while len(octets) >= _HEADER.size:
+                length, answer, _, _, _ = _HEADER.unpack_from(octets)
+                if answer in (NLMSG_DONE, NLMSG_ERROR):
+                    return
+                yield octets[_HEADER.size : length]
+                octets = octets[(length + 3) & ~3 :]
 
 
 class Batch:

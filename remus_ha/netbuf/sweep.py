@@ -7,12 +7,15 @@ calls a pair, and only the caller knows. What is not ours is not listed.
 import re
 from dataclasses import dataclass
 
+from remus_ha.netbuf import ports as own
+from remus_ha.netbuf import scripted
 from remus_ha.netbuf.devices import PRIORITY, Devices, Link
 from remus_ha.netbuf.lease import Lease
 from remus_ha.netbuf.messages import Action, change_plug
-from remus_ha.netbuf.ports import Port, dismantle
+from remus_ha.netbuf.ports import Port
 from remus_ha.netbuf.refusal import refusal
 from remus_ha.netbuf.rtnl import Batch, Channel, RequestRefused
+from remus_ha.netbuf.script import VifScript
 
 _OURS = re.compile(r"rh(\d+)\.\d+e?")
 
@@ -22,7 +25,8 @@ class Leftover:
     """An ifb of ours, or a redirect of ours whose ifb is gone (then ``ifb`` is None).
 
     ``vif`` is None where the vif is gone; ``connected`` says that its ingress goes to the ifb.
-    ``guest`` and ``session`` are empty where the maker died before it wrote them down.
+    ``guest`` and ``session`` are empty where the maker died before it wrote them down. ``script``
+    is the operator's that has made it.
     """
 
     ifb: str | None
@@ -32,6 +36,16 @@ class Leftover:
     session: str
     plugged: bool
     connected: bool
+    script: VifScript | None = None
+
+    def by_hand(self) -> list[str]:
+        """The commands that remove it; what it holds is dropped."""
+        if self.script is not None:
+            return [self.script.by_hand("teardown", self.ifb or "")]
+        commands = [f"ip link del {self.ifb}"] if self.ifb else []
+        if self.vif and self.connected:
+            commands.append(f"tc qdisc del dev {self.vif} ingress")
+        return commands
 
 
 def find_leftovers() -> tuple[Leftover, ...]:
@@ -39,12 +53,13 @@ def find_leftovers() -> tuple[Leftover, ...]:
     with Devices() as devices:
         links = devices.links()
         by_name = {link.name: link for link in links}
-        ifbs = [link for link in links if link.kind == "ifb" and _OURS.fullmatch(link.name)]
-        known = {ifb.index for ifb in ifbs}
-        orphans = [link for link in links if _is_orphan(devices, link, known)]
-        return tuple(_describe(devices, ifb, by_name) for ifb in ifbs) + tuple(
-            _orphan(link) for link in orphans
-        )
+        ifbs = [link for link in links if link.kind == "ifb"]
+        ours = [ifb for ifb in ifbs if _OURS.fullmatch(ifb.name) and not _script(ifb)]
+        known = {ifb.index for ifb in ours}
+        found = [_describe(devices, ifb, by_name) for ifb in ours]
+        found += [left for ifb in ifbs if (left := _of_script(devices, ifb, by_name))]
+        found += [_orphan(link) for link in links if _is_orphan(devices, link, known)]
+        return tuple(found)
 
 
 def remove(leftover: Leftover, *, release: bool) -> None:
@@ -66,7 +81,10 @@ def remove(leftover: Leftover, *, release: bool) -> None:
                 return
             if release and leftover.plugged:
                 _open(channel, ifb)
-            dismantle(devices, channel, [Port(source=source, ifb=ifb)], release=release)
+            port = Port(source=source, ifb=ifb, script=leftover.script)
+            (scripted if leftover.script else own).dismantle(
+                devices, channel, [port], release=release
+            )
     finally:
         channel.close()
 
@@ -76,6 +94,35 @@ def _open(channel: Channel, ifb: Link) -> None:
         channel.transact(Batch([change_plug(ifb.index, Action.RELEASE_INDEFINITE)]))
     except RequestRefused as e:
         raise refusal(e.code, ifb.name, "tell a plug") from e
+
+
+def _script(ifb: Link) -> VifScript | None:
+    lease = Lease.parse(ifb.alias)
+    return lease.script if lease else None
+
+
+def _of_script(devices: Devices, ifb: Link, by_name: dict[str, Link]) -> Leftover | None:
+    """What a script has made and not taken down, by the ifb's alias.
+
+    The script may keep its ifb and give it to another vif: then the alias is of the past.
+    """
+    lease = Lease.parse(ifb.alias)
+    if lease is None or lease.script is None:
+        return None
+    users = [link.name for link in devices.leading_to(ifb)]
+    plugged = devices.root_kind(ifb) == "plug"
+    if lease.vif not in users and (users or not plugged):
+        return None
+    return Leftover(
+        ifb=ifb.name,
+        vif=lease.vif if lease.vif in by_name else None,
+        domid=lease.script.domid,
+        guest=lease.guest,
+        session=lease.session,
+        plugged=plugged,
+        connected=lease.vif in users,
+        script=lease.script,
+    )
 
 
 def _describe(devices: Devices, ifb: Link, by_name: dict[str, Link]) -> Leftover:
@@ -98,7 +145,7 @@ def _leads_to(devices: Devices, vif: Link, ifb: Link) -> bool:
         return False
     found = devices.redirects(vif)
     # An ingress without any filter was ours to fill: its ifb says that it is for this vif.
-    return len(found) <= 1 and all(r.target == ifb.index for r in found)
+    return len(found) <= 1 and all(r.everything and r.target == ifb.index for r in found)
 
 
 def _is_orphan(devices: Devices, link: Link, known: set[int]) -> bool:

@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from remus_ha import rundir
+from remus_ha import rundir, shares
 from remus_ha.caretaker import CareLink, parse_held, start_detached
 from remus_ha.exceptions import RemusError
+from remus_ha.hypervisor.libvirt import presence
+from remus_ha.hypervisor.libvirt.errors import Absent
 from remus_ha.kept import Kept
 from remus_ha.killpoint import KillPoint
 from remus_ha.receive.incoming import Incoming, IncomingMissing
 from remus_ha.receive.process import Backup
-from remus_ha.receive.request import Reply, refusal, to_line
+from remus_ha.receive.request import Reply, Request, refusal, to_line
 from remus_ha.stream.control import ControlChannel, accept_control
 from remus_ha.stream.credentials import (
+    Credentials,
     PinnedContext,
     create,
     decode_certificate,
@@ -29,7 +32,9 @@ from remus_ha.stream.credentials import (
     server_context,
 )
 from remus_ha.stream.data import accept_data
-from remus_ha.stream.errors import HandshakeFailed, Unreachable
+from remus_ha.stream.errors import HandshakeFailed, RelayGone, Unreachable
+from remus_ha.stream.modes import Tls
+from remus_ha.stream.sealed import Relay, Stream
 from remus_ha.stream.tcp import listen
 from remus_ha.waiting import readable
 from remus_ha.witness.asker import Asker
@@ -54,12 +59,14 @@ def link_of(args: argparse.Namespace) -> CareLink:
 
 def await_primary(
     incoming: Incoming, link: CareLink, reply: Callable[[bytes], None], disk_ports: list[int]
-) -> tuple[ControlChannel, Callable[[bytes], socket.socket]]:
+) -> tuple[ControlChannel, Callable[[bytes], Stream]]:
     """Listen, say so in one line, wait for the primary. Raises RemusError."""
     own = create()
     context = server_context(own, decode_certificate(incoming.request.certificate))
     control = listen(incoming.address, incoming.control_port)
-    data = listen(incoming.address, 0)
+    # What passes a firewall is known before: a port and the next one.
+    data = listen(incoming.address, incoming.control_port + 1 if incoming.control_port else 0)
+    relay = relay_of(incoming.request, own, data, link)
     line = to_line(
         Reply(
             address=incoming.address,
@@ -69,13 +76,42 @@ def await_primary(
             backup_host=incoming.host,
             backup_nonce=incoming.nonce,
             wall_clock_s=time.time(),
+            warnings=warnings_of(incoming),
             disk_ports=tuple(disk_ports),
+            tls=relay is not None,
         )
     )
     reply(line)
     channel = await_channel(control, context, link)
     session = bytes.fromhex(incoming.request.session)
-    return channel, lambda key: accept_data(data, session, key, ARRIVAL_S / 6)
+    if relay is not None:
+        return channel, lambda key: relay.accept(session, key, ARRIVAL_S / 6)
+    return channel, lambda key: Stream(accept_data(data, session, key, ARRIVAL_S / 6))
+
+
+def warnings_of(incoming: Incoming) -> tuple[str, ...]:
+    """What the operator should know before anything happens."""
+    request = incoming.request
+    if not request.libvirt or presence.runs():
+        return ()
+    absent = Absent(host=incoming.host, name=request.guest_name)
+    return (f"{absent}\n  {absent.advice}",)
+
+
+def relay_of(
+    request: Request, own: Credentials, data: socket.socket, link: CareLink
+) -> Relay | None:
+    """What decrypts the stream; None where it comes in the clear. Raises RelayGone."""
+    if request.tls == Tls.DISABLED.value:
+        return None
+    try:
+        relay = Relay(own, decode_certificate(request.certificate), data)
+        relay.wait_ready(link.beat)
+        return relay
+    except RelayGone:
+        if request.tls == Tls.REQUIRED.value:
+            raise
+        return None
 
 
 def await_channel(
@@ -123,11 +159,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"another process receives {args.uuid}", file=sys.stderr)
         link.quit()
         return 1
+    shares.hold("backup", args.uuid)
     try:
         incoming = Incoming.load(args.uuid)
     except IncomingMissing:
         link.quit()  # cleaned up by the process before: nothing to take up
         return 1
+    except RemusError as e:
+        print(e, file=sys.stderr)
+        return 1  # its keeper keeps holding
     reply = say(incoming.directory() / "reply.fifo")
     backup: Backup | None = None
     try:

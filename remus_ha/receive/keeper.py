@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from remus_ha import forked, rundir
+from remus_ha import forked, rundir, shares
 from remus_ha.caretaker import Caretaker, Ward, parse_held
 from remus_ha.hypervisor.xen import restore
+from remus_ha.receive.incoming import Incoming
 from remus_ha.stream.mover import grow_pipe
 from remus_ha.waiting import readable
 
@@ -27,7 +28,8 @@ def start_restore(uuid: str) -> tuple[int, tuple[int, int, int]]:
     grow_pipe(write_end, PIPE_WANTED)
     os.set_blocking(write_end, False)
     rundir.LOGS.mkdir(parents=True, exist_ok=True)
-    process = restore.start(read_end, rundir.restore_log(uuid))
+    minded = Incoming.load(uuid).request.minded
+    process = restore.start(read_end, rundir.restore_log(uuid), minded=minded)
     os.close(read_end)
     return process.pid, (write_end, *os.pipe2(os.O_CLOEXEC))
 
@@ -58,6 +60,7 @@ def main(argv: Sequence[str] | None = None, receiver: forked.Main | None = None)
     parser.add_argument("--held", default="", help="descriptors to hold for it")
     parser.add_argument("--restart", action="store_true", help="take up what a dead one left")
     args = parser.parse_args(argv)
+    shares.hold("backup", args.uuid)
     adopt: tuple[int, int] | None = None
     holds: tuple[int, ...] = ()
     if args.restart:

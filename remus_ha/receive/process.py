@@ -7,7 +7,6 @@ an epoch's mark stops them exactly at its end, which only the commit puts there.
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from remus_ha import rundir
+from remus_ha import rundir, shares
 from remus_ha.attention import Attention
 from remus_ha.caretaker import CareLink
 from remus_ha.control_socket import ControlSocket
@@ -31,6 +30,9 @@ from remus_ha.exceptions import RemusError
 from remus_ha.guest_vifs import GuestVifs
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.errors import RestoreFailed
+from remus_ha.hypervisor.libvirt import managed
+from remus_ha.hypervisor.libvirt.errand import Errand
+from remus_ha.hypervisor.libvirt.words import GIVE_BACK
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.journal import Journal
 from remus_ha.kept import Kept
@@ -45,6 +47,7 @@ from remus_ha.stream.control import ControlChannel
 from remus_ha.stream.errors import PeerClosed, ProtocolError
 from remus_ha.stream.frames import (
     DISK_VERIFY,
+    FAIL_OVER,
     Ack,
     CloseDisks,
     DiskHashed,
@@ -57,11 +60,13 @@ from remus_ha.stream.frames import (
     HeartbeatReply,
     Hello,
     Phase,
+    Promote,
     Role,
     Stop,
     Welcome,
 )
 from remus_ha.stream.mover import Inflow, Wait
+from remus_ha.stream.sealed import Stream
 from remus_ha.stream.xenstream import LIBXC_CHECKPOINT, preamble
 from remus_ha.witness.asker import Asker
 from remus_ha.witness.base import WitnessDriver
@@ -140,7 +145,7 @@ class Backup:
         )
         self._broken: RemusError | None = None
         self._channel: ControlChannel | None = None
-        self._data: socket.socket | None = None
+        self._data: Stream | None = None
         self._inflow: Inflow | None = None
         self._mark: Epoch | None = None
         self._heard_at = time.monotonic()
@@ -150,6 +155,7 @@ class Backup:
         self._promoted = False
         self._win_noted = True  # there is none yet
         self._noting: threading.Thread | None = None
+        self._errand: Errand | None = None
         self._asker = asker
         self._decider = self._new_decider(State.RECEIVING, generation=0)
         self._server = ControlSocket(
@@ -271,9 +277,7 @@ class Backup:
             now = age(in_session(spec.generation, self._decider.ledger.session))
             record(Path(spec.path), Lineage(self._request.guest_uuid, spec.vdev, now))
 
-    def receive(
-        self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
-    ) -> State:
+    def receive(self, channel: ControlChannel, accept_data: Callable[[bytes], Stream]) -> State:
         """A new session on an authenticated channel. ``accept_data(key)`` waits for the stream."""
         self._channel = channel
         hello = self._await_hello(channel)
@@ -307,6 +311,7 @@ class Backup:
         if state is State.ALIVE:
             self._reservation.give_back()
         self._stores.end()
+        self._close_data()
         rundir.write_json(self._incoming.directory() / "result.json", self.status())
         rundir.forget("backup", self._request.guest_uuid)
         self._server.close()
@@ -316,7 +321,8 @@ class Backup:
         return state
 
     def _is_done(self) -> bool:
-        at_work = self._vifs.announcing or not self._win_noted
+        told = self._errand is None or not self._errand.busy
+        at_work = self._vifs.announcing or not self._win_noted or not told
         return self._decider.state in backup.ENDS and not at_work
 
     def _tick(self) -> None:
@@ -361,16 +367,14 @@ class Backup:
             raise ProtocolError(detail="another guest's UUID")
         return hello
 
-    def _welcome(
-        self, channel: ControlChannel, accept_data: Callable[[bytes], socket.socket]
-    ) -> None:
+    def _welcome(self, channel: ControlChannel, accept_data: Callable[[bytes], Stream]) -> None:
         key = secrets.token_bytes(32)
         channel.send(
             Welcome(
                 session=self._session,
                 role=Role.BACKUP,
                 version="",
-                features=(f"xen={self._xen.version}", DISK_VERIFY),
+                features=(f"xen={self._xen.version}", DISK_VERIFY, FAIL_OVER),
                 host=self._incoming.host,
                 nonce=self._incoming.nonce,
                 data_key=key,
@@ -387,14 +391,15 @@ class Backup:
         os.set_blocking(self._restore_fd, True)
         os.write(self._restore_fd, preamble(json.dumps(config).encode()))
         os.set_blocking(self._restore_fd, False)
-        self._inflow = Inflow(self._data, self._restore_fd)
+        self._inflow = Inflow(self._data.sock, self._restore_fd)
         self._heard_at = time.monotonic()
         self._watch_control()
-        self._loop.watch(self._data.fileno(), self._on_data)
+        self._loop.watch(self._data.sock.fileno(), self._on_data)
 
     def _on_memory(self, error: RemusError | str) -> None:
         if not error:
             self.journal(f"{self._request.memory_kib} KiB are set apart for the copy")
+            shares.note_claim(self._request.guest_uuid)
         elif isinstance(error, str):
             self.journal(f"no memory could be set apart for the copy: {error}")
         else:
@@ -427,7 +432,7 @@ class Backup:
         if self._data is None or self._restore_fd is None:
             return
         if wait is Wait.SINK:
-            self._loop.forget(self._data.fileno())
+            self._loop.forget(self._data.sock.fileno())
             self._loop.watch(self._restore_fd, self._on_data, WRITE)
         elif wait is Wait.END:
             self._forget_data()
@@ -436,11 +441,11 @@ class Backup:
             self._forget_data()
         else:
             self._loop.forget(self._restore_fd)
-            self._loop.watch(self._data.fileno(), self._on_data, READ)
+            self._loop.watch(self._data.sock.fileno(), self._on_data, READ)
 
     def _forget_data(self) -> None:
         if self._data is not None:
-            self._loop.forget(self._data.fileno())
+            self._loop.forget(self._data.sock.fileno())
         if self._restore_fd is not None:
             self._loop.forget(self._restore_fd)
 
@@ -483,6 +488,7 @@ class Backup:
             self._inflow.limit = None
         if n == 0:
             self._reservation.end()  # all of the guest's memory is there
+            shares.note_claim(self._request.guest_uuid)
             # Not here: the image's file system may be busy with all of the first copy.
             self._noting = threading.Thread(target=self._note, args=(of_replica,), daemon=True)
             self._noting.start()
@@ -581,8 +587,17 @@ class Backup:
                 self.journal(f"the primary says stop: {reason.name.lower()}")
                 self._believe_stop()
                 self._decider.feed(Event.TOLD_STOP)
+            case Promote(n=n):
+                self._on_promote(n)
             case Error(error_code=code, text=text):
                 self._doubt(f"the primary gives up: {code} {text}")
+
+    def _on_promote(self, n: int) -> None:
+        """Raises ProtocolError where it is not the committed epoch that is to live."""
+        if n != self._commits.committed:
+            raise ProtocolError(detail=f"to promote epoch {n}, not {self._commits.committed}")
+        self.journal(f"the primary moves the guest here, epoch {n} being the last")
+        self._decider.feed(Event.TOLD_PROMOTE)
 
     def _answer_beat(self, sent_ns: int) -> None:
         if self._channel is not None and self._decider.state in backup.RECEIVES:
@@ -655,17 +670,35 @@ class Backup:
             self._vifs.announce(self._loop, domid)
             self._win_noted = False
             self._loop.after(0.0, self._note_win)  # timers keep their order
+            self._loop.after(0.0, self._tell_libvirt)
+
+    def _tell_libvirt(self) -> None:
+        """The copy is a domain that libvirt has not started."""
+        request = self._request
+        if not request.libvirt:
+            return
+        disks = request.config.get("disks", [])
+        images = {disk["vdev"]: disk["pdev_path"] for disk in disks if disk.get("pdev_path")}
+        try:
+            managed.keep(managed.parse(request.libvirt, request.guest_name), images)
+        except (RemusError, OSError) as e:
+            self.journal(str(e))
+            return
+        self._errand = Errand(self._loop, [GIVE_BACK, request.guest_uuid], self.journal)
 
     def _cut(self) -> None:
         self._stores.cut()
-        self._forget_data()
-        if self._data is not None:
-            self._data.close()
-            self._data = None
+        self._close_data()
         channel, self._channel = self._channel, None
         if channel is not None:
             self._loop.forget(channel.fileno())
             channel.close()
+
+    def _close_data(self) -> None:
+        self._forget_data()
+        data, self._data = self._data, None
+        if data is not None:
+            data.close()
 
     def _tell_broken(self) -> None:
         if self._channel is not None:
@@ -706,6 +739,8 @@ class Backup:
             "detail": state.value,
             "generation": known.generation if known else self._decider.ledger.session,
             "committed": self._commits.committed,
+            "memory_kib": self._request.memory_kib,
+            "rate_mbit_s": self._request.rate_mbit_s,
             "disks": self._stores.status(),
             "pid": os.getpid(),
             "events": self.journal.after(after),

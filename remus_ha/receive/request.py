@@ -12,8 +12,9 @@ from typing import Any
 
 from remus_ha.disk.spec import DiskSpec, valid
 from remus_ha.exceptions import RemusError
+from remus_ha.stream.modes import Tls
 
-VERSION = 2
+VERSION = 3
 CHECKED = b'{"version":1,"checked":true}\n'  # the answer of one that only looked
 _SESSION = re.compile("[0-9a-f]{32}")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -76,6 +77,10 @@ class Request:
     disks: tuple[DiskSpec, ...]
     disk_key: str  # remus_ha.disk.tls; empty without disks
     forced: bool  # -F: the operator takes what is dangerous
+    tls: str  # of the memory stream
+    minded: bool  # whether xl stays as the copy's monitor after a failover
+    libvirt: dict[str, Any]  # of a guest of libvirt's what that knows; empty: it is none
+    rate_mbit_s: int  # of the memory stream; 0: no bound
     version: int = VERSION
 
 
@@ -92,6 +97,7 @@ class Reply:
     wall_clock_s: float
     warnings: tuple[str, ...] = field(default_factory=tuple)
     disk_ports: tuple[int, ...] = ()  # one per disk of the request
+    tls: bool = False  # whether the memory stream is to be encrypted
     version: int = VERSION
 
 
@@ -109,7 +115,10 @@ def refusal(*errors: RemusError) -> bytes:
 def parse_refusals(line: bytes) -> list[RemusError]:
     """All reasons of a refusal. Raises HandshakeRubbish."""
     message = _object(line)
-    return [_refused(error) for error in message.get("errors", [message.get("error")])]
+    errors = message.get("errors", [message.get("error")])
+    if not isinstance(errors, list):
+        raise HandshakeRubbish(detail="errors that are no list")
+    return [_refused(error) for error in errors]
 
 
 def _refused(error: Any) -> RemusError:
@@ -172,6 +181,10 @@ def parse_request(line: bytes) -> Request:
             raise TypeError("a disk that cannot be")
         if not _SESSION.fullmatch(request.session) or not _UUID.fullmatch(request.guest_uuid):
             raise TypeError("a session or UUID of the wrong form")
+        if min(request.memory_kib, request.rate_mbit_s) < 0:
+            raise TypeError("memory or a rate below nothing")
+        if request.tls not in {mode.value for mode in Tls}:
+            raise TypeError(f"tls is {request.tls!r}")
         return request
     except (TypeError, KeyError) as e:
         raise HandshakeRubbish(detail=f"a request without its fields ({e})") from e
@@ -190,5 +203,5 @@ def parse_reply(line: bytes) -> Reply:
         reply = Reply(**message)
         _check_types(reply)
         return reply
-    except (TypeError, KeyError) as e:
+    except (TypeError, KeyError, ValueError, OverflowError) as e:
         raise HandshakeRubbish(detail=f"a reply without its fields ({e})") from e

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from remus_ha import kept, rundir
+from remus_ha import kept, rundir, shares
 from remus_ha.caretaker import start_loaded
 from remus_ha.disk import qemuimg
 from remus_ha.disk.errors import BackingMissing, DiskNotThere
@@ -23,9 +23,10 @@ from remus_ha.disk.target import check_target, clashes, opened_as_they_are, stor
 from remus_ha.exceptions import RemusError
 from remus_ha.hotplug import starts
 from remus_ha.hypervisor.base import Guest, Life, Vif
+from remus_ha.hypervisor.libvirt import definition, managed
 from remus_ha.hypervisor.xen.driver import XenDriver
 from remus_ha.lines import read_line
-from remus_ha.receive import keeper
+from remus_ha.receive import admission, keeper
 from remus_ha.receive.__main__ import main as receiver_main
 from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.request import CHECKED, LIMIT, Request, parse_request, refusal
@@ -65,7 +66,7 @@ def own_address() -> str:
 
 
 def check(request: Request) -> list[RemusError]:
-    """Why this host cannot take the guest; empty when it can."""
+    """Why this host cannot take the guest, were there room; empty when it can."""
     found: list[RemusError] = []
     if rundir.is_running("backup", request.guest_uuid):
         found.append(AlreadyReceiving(name=request.guest_name))
@@ -75,7 +76,24 @@ def check(request: Request) -> list[RemusError]:
     danger = starts.at_boot(request.guest_name, request.guest_uuid)
     if danger and not request.forced:
         found.append(danger)
-    return found + _disk_obstacles(request) + _missing_disks(request)
+    return [
+        *found,
+        *_libvirt_obstacles(request),
+        *_disk_obstacles(request),
+        *_missing_disks(request),
+    ]
+
+
+def _libvirt_obstacles(request: Request) -> list[RemusError]:
+    """What libvirt knows there has to be readable here once the primary is gone."""
+    try:
+        if request.libvirt:
+            guest = managed.parse(request.libvirt, request.guest_name)
+            for text in filter(None, (guest.live, guest.definition)):
+                definition.moved(text, {})
+    except RemusError as e:
+        return [e]
+    return []
 
 
 def _disk_obstacles(request: Request) -> list[RemusError]:
@@ -160,15 +178,30 @@ def _with_devices(request: Request) -> dict[str, Any]:
     return config
 
 
-def start(request: Request, address: str, port: int) -> bytes:
-    """Start keeper and receiver; the line they answer with. Raises RemusError."""
-    incoming = Incoming(
+def admit(request: Request, *, only_look: bool = False) -> list[RemusError]:
+    """Why there is no room for the guest. Where there is, it is its own from now on."""
+    share = admission.share_of(request)
+    with shares.Counter() as counter:
+        found = admission.obstacles(share, counter, XenDriver())
+        if not found and not only_look and not counter.add(share):
+            found.append(AlreadyReceiving(name=request.guest_name))
+    return found
+
+
+def incoming_of(request: Request, address: str, port: int) -> Incoming:
+    """The session that is to begin. Raises NoAddress, DaemonNotThere."""
+    return Incoming(
         request=replace(request, config=_with_devices(request)),
         host=socket.gethostname(),
         nonce=rundir.identity(request.guest_uuid),
-        address=address,
+        address=address or own_address(),
         control_port=port,
     )
+
+
+def start(incoming: Incoming) -> bytes:
+    """Start keeper and receiver; the line they answer with. Raises RemusError."""
+    uuid = incoming.request.guest_uuid
     directory = incoming.directory()
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("epochs", "promoted", "result.json", "reply.fifo"):
@@ -179,7 +212,7 @@ def start(request: Request, address: str, port: int) -> bytes:
     # Read-write, so that the open does not wait and a writer that ends is no end of file.
     fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _start_keeper(request.guest_uuid)
+        _start_keeper(uuid)
         return read_line(fd, time.monotonic() + START_S)
     except TimeoutError as e:
         raise ReceiverSilent(seconds=START_S, log=rundir.LOGS) from e
@@ -200,15 +233,20 @@ def _start_keeper(uuid: str) -> None:
         os.close(log)
 
 
+def _answer(request: Request, address: str, port: int, only_check: bool) -> bytes:
+    obstacles = check(request)
+    if only_check or obstacles:
+        obstacles += admit(request, only_look=True)
+        return refusal(*obstacles) if obstacles else CHECKED
+    incoming = incoming_of(request, address, port)
+    obstacles = admit(request)
+    return refusal(*obstacles) if obstacles else start(incoming)
+
+
 def serve(stdin: BinaryIO, stdout: BinaryIO, *, address: str, port: int, only_check: bool) -> int:
     """The whole of ``remus-ha receive``. Whatever goes wrong is said in the one line."""
     try:
-        request = parse_request(stdin.readline(LIMIT + 1))
-        obstacles = check(request)
-        if obstacles:
-            line = refusal(*obstacles)
-        else:
-            line = CHECKED if only_check else start(request, address or own_address(), port)
+        line = _answer(parse_request(stdin.readline(LIMIT + 1)), address, port, only_check)
     except RemusError as e:
         line = refusal(e)
     stdout.write(line)

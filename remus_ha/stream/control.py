@@ -164,6 +164,13 @@ def connect_control(
     Raises Unreachable, HandshakeFailed, WrongPeer. That the *server* refuses *us* may show only
     in the first ``pump``.
     """
+    return ControlChannel(connect_tls(address, context, deadline_s))
+
+
+def connect_tls(
+    address: tuple[str, int], context: PinnedContext, deadline_s: float
+) -> ssl.SSLSocket:
+    """The same of a connection for whatever it may carry; it does not block."""
     until = time.monotonic() + deadline_s
     return _secure(connect_tcp(address, deadline_s), context, until)
 
@@ -171,6 +178,11 @@ def connect_control(
 def accept_control(
     listener: socket.socket, context: PinnedContext, deadline_s: float
 ) -> ControlChannel:
+    """``accept_tls`` for frames."""
+    return ControlChannel(accept_tls(listener, context, deadline_s))
+
+
+def accept_tls(listener: socket.socket, context: PinnedContext, deadline_s: float) -> ssl.SSLSocket:
     """Wait for the peer, ``deadline_s`` seconds from now in all.
 
     Whoever is not the peer is turned away, at the latest after ``CLIENT_DEADLINE_S``, and the
@@ -190,7 +202,7 @@ def accept_control(
             refusal = e
 
 
-def _secure(sock: socket.socket, context: PinnedContext, until: float) -> ControlChannel:
+def _secure(sock: socket.socket, context: PinnedContext, until: float) -> ssl.SSLSocket:
     secured = sock
     try:
         sock.setblocking(False)
@@ -203,7 +215,7 @@ def _secure(sock: socket.socket, context: PinnedContext, until: float) -> Contro
     except HandshakeFailed:
         secured.close()
         raise
-    return ControlChannel(wrapped)
+    return wrapped
 
 
 def _shake_hands(sock: ssl.SSLSocket, until: float) -> None:

@@ -8,13 +8,17 @@ connection: close the listener once it was shown.
 import hmac
 import select
 import socket
+import ssl
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from remus_ha.stream.errors import PeerClosed, Unreachable, WrongPeer
 from remus_ha.stream.fields import KEY_OCTETS, SESSION_OCTETS
 from remus_ha.stream.tcp import accept_tcp, connect_tcp
 
 MAGIC = b"RmHD"
+Sock = TypeVar("Sock", bound=socket.socket)
 OPENING_OCTETS = len(MAGIC) + SESSION_OCTETS + KEY_OCTETS
 CLIENT_DEADLINE_S = 3.0
 
@@ -48,11 +52,18 @@ def accept_data(
     Connections without the key are dropped and the waiting goes on. Raises at the deadline
     WrongPeer if there were such, else Unreachable.
     """
+    return accept_opening(lambda left_s: accept_tcp(listener, left_s), session, key, deadline_s)
+
+
+def accept_opening(
+    accept: Callable[[float], Sock], session: bytes, key: bytes, deadline_s: float
+) -> Sock:
+    """The same of connections that ``accept(deadline_s)`` brings."""
     until = time.monotonic() + deadline_s
     refusal: WrongPeer | None = None
     while True:
         try:
-            sock = accept_tcp(listener, until - time.monotonic())
+            sock = accept(until - time.monotonic())
         except Unreachable as e:
             raise refusal or e from e
         sock.setblocking(False)
@@ -68,9 +79,13 @@ def _receive(sock: socket.socket, until: float) -> bytes:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     got = b""
-    while len(got) < OPENING_OCTETS and poll.poll(max(0.0, (until - time.monotonic()) * 1000)):
+    while len(got) < OPENING_OCTETS:
         try:
             piece = sock.recv(OPENING_OCTETS - len(got))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            if not poll.poll(max(0.0, (until - time.monotonic()) * 1000)):
+                break
+            continue
         except OSError:
             break
         if not piece:

@@ -118,6 +118,14 @@ class XenStreamInvalid(RemusError):
     remedy = "Check that both hosts run a supported Xen release, 4.14 to 4.22."
 
 
+class RelayGone(RemusError):
+    """The process that encrypts the data stream."""
+
+    code = "STREAM-015"
+    cause = "The process that encrypts the memory stream is of no use: {detail}."
+    remedy = "Look at the log of the guest's process on this host, then protect the guest again."
+
+
 class PortInUse(RemusError):
     """The address to listen on cannot be had."""
 

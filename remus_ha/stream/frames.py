@@ -47,6 +47,7 @@ HEADER = struct.Struct("<4sBBHI16s")
 MAX_FRAME = 65536
 NO_SESSION = bytes(SESSION_OCTETS)
 DISK_VERIFY = "disk-verify"  # in a Welcome: the backup answers HashDisk
+FAIL_OVER = "fail-over"  # in a Welcome: the backup knows Promote
 
 
 class Role(enum.Enum):
@@ -199,6 +200,18 @@ class Error(Frame):
 
 
 @dataclass(frozen=True, slots=True)
+class Promote(Frame):
+    """Primary, epoch ``n`` being the last: the guest is to go on at the backup.
+
+    Only a backup with the feature ``fail-over`` knows this frame.
+    """
+
+    TYPE = 11
+
+    n: U64
+
+
+@dataclass(frozen=True, slots=True)
 class CloseDisks(Frame):
     """Primary, the guest suspended: epoch ``n`` ends on every disk."""
 
@@ -245,8 +258,8 @@ class DiskHashed(Frame):
     problem: LongText
 
 
-#: Types that are refused: 7 and 9 once had a meaning and get no other, 11 is for planned failover.
-RESERVED = (7, 9, 11)
+#: Types that are refused: they once had a meaning and get no other.
+RESERVED = (7, 9)
 
 FRAMES: tuple[type[Frame], ...] = (
     Hello,
@@ -257,6 +270,7 @@ FRAMES: tuple[type[Frame], ...] = (
     HeartbeatReply,
     Stop,
     Error,
+    Promote,
     CloseDisks,
     DisksClosed,
     HashDisk,

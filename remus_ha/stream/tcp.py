@@ -1,10 +1,12 @@
 """TCP as both the control and the data connection use it."""
 
 import socket
+import struct
 
 from remus_ha.stream.errors import PortInUse, Unreachable
 
 USER_TIMEOUT_MS = 10_000
+_SO_MAX_PACING_RATE = 47  # asm-generic/socket.h; the socket module does not name it
 
 
 def tune(
@@ -25,6 +27,15 @@ def tune(
     sock.setsockopt(tcp, socket.TCP_KEEPIDLE, 2)
     sock.setsockopt(tcp, socket.TCP_KEEPINTVL, 2)
     sock.setsockopt(tcp, socket.TCP_KEEPCNT, max(1, user_timeout_ms // 2000))
+
+
+def pace(sock: socket.socket, octets_per_s: int) -> None:
+    """Let the kernel send no faster than that, whoever writes and however much.
+
+    TCP paces the connection by itself where its device has no ``fq``. Headers come on top.
+    """
+    rate = struct.pack("L", octets_per_s)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, rate)
 
 
 def listen(host: str, port: int = 0) -> socket.socket:

@@ -6,12 +6,16 @@ authorities are used; ``cert`` and ``key`` go together.
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from remus_ha.witness.errors import WitnessUrlInvalid
 
 DEFAULT_PORT = 2379
 DEFAULT_PREFIX = "/remus"
+# Python's own urlsplit takes no list of hosts of which one is in brackets, from 3.13 on.
+_URL = re.compile(
+    r"(?P<scheme>etcd(?:\+https)?)://(?P<hosts>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)"
+)
 _ENDPOINT = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>\d+))?"
 )
@@ -56,13 +60,13 @@ class EtcdUrl:
 def parse_etcd_url(url: str) -> EtcdUrl:
     """Raises WitnessUrlInvalid."""
     try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("etcd", "etcd+https") or parts.fragment:
+        parts = _URL.fullmatch(url)
+        if parts is None:
             raise ValueError("it must start with etcd:// or etcd+https://")
         return EtcdUrl(
-            endpoints=tuple(_endpoint(text) for text in parts.netloc.split(",")),
-            prefix=_prefix(parts.path),
-            tls=_tls(parts.scheme, parts.query),
+            endpoints=tuple(_endpoint(text) for text in parts["hosts"].split(",")),
+            prefix=_prefix(parts["path"]),
+            tls=_tls(parts["scheme"], parts["query"]),
         )
     except ValueError as e:
         raise WitnessUrlInvalid(url=url, why=str(e)) from e

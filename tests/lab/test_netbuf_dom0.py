@@ -22,7 +22,8 @@ from remus_ha.lab.plan import FIRST_GUEST, MAX_GUESTS, GuestPlan
 from remus_ha.lab.xlconfig import BRIDGE, GuestSpec
 from tests.lab.support.stage import Stage
 
-CASES = Path(__file__).parents[1] / "functional" / "netbuf" / "plug_cases.py"
+CASES = Path(__file__).parents[1] / "functional" / "netbuf"
+SAMPLE = Path(__file__).parents[2] / "etc" / "netbuf" / "remus-ha-netbuf"
 GUEST = "shutvif"
 WRITE = """
 from remus_ha.hotplug.records import VifRecord, write
@@ -81,12 +82,31 @@ def python(lab: Lab, program: str) -> None:
 def test_plug_cases(stage: Stage) -> None:
     """Held and let out exactly per epoch, limits, crashes, strangers: see plug_cases.py."""
     lab = stage.lab
-    lab.ssh("a", "cat >/tmp/plug_cases.py", stdin=CASES.read_bytes())
-    done = lab.ssh("a", "python3 -B /tmp/plug_cases.py", timeout_s=600, check=False)
+    put(lab, CASES / "plug_cases.py")
+    run_cases(lab, "plug_cases.py", 14)
+
+
+def test_script_cases(stage: Stage) -> None:
+    """The same of buffers that a script sets up, and scripts that fail: see script_cases.py."""
+    lab = stage.lab
+    for name in ("plug_cases.py", "played_xenstore.py", "script_cases.py"):
+        put(lab, CASES / name)
+    put(lab, SAMPLE)
+    run_cases(lab, f"script_cases.py /tmp/{SAMPLE.name}", 14)
+
+
+def put(lab: Lab, file: Path) -> None:
+    place = f"/tmp/{file.name}"
+    lab.ssh("a", f"cat >{place} && chmod +x {place}", stdin=file.read_bytes())
+
+
+def run_cases(lab: Lab, words: str, count: int) -> None:
+    """All of a script's cases, which must be at least so many and hold."""
+    done = lab.ssh("a", f"python3 -B /tmp/{words}", timeout_s=600, check=False)
     rows = [json.loads(line) for line in done.stdout.decode().splitlines()]
     failed = {row["name"]: row["detail"] for row in rows if not row["ok"]}
     assert not failed, "\n".join(failed.values())
-    assert len(rows) >= 14, done.stderr.decode()
+    assert len(rows) >= count, done.stderr.decode()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def _samples(p: Protection, after: int) -> list[dict[str, Any]]:
     return list(ask(p.stage.host(p.primary), "primary", p.guest.uuid, request))
 
 
-def _observe(p: Protection) -> OutputVerdict:
+def observe(p: Protection) -> OutputVerdict:
     """Both sides of every plug, and the host's uplink, for some epochs."""
     host, plan = p.stage.host(p.primary), p.guest.plan
     first = p.progress()
@@ -44,7 +44,7 @@ def test_nothing_leaves_before_its_acknowledgement(stage: Stage) -> None:
     guest = stage.guest()
     with Protection(stage, guest) as p:
         guest.clients.wait_answers()
-        verdict = _observe(p)
+        verdict = observe(p)
         assert not verdict.early
         assert all(verdict.judged.get(kind, 0) >= 50 for kind in KINDS), verdict.judged
         assert verdict.unknown <= sum(verdict.judged.values()) / 50, verdict
@@ -56,7 +56,7 @@ def test_the_same_check_finds_unbuffered_output(stage: Stage) -> None:
     guest = stage.guest()
     with Protection(stage, guest, "-F", "-n") as p:
         guest.clients.wait_answers()
-        verdict = _observe(p)
+        verdict = observe(p)
         assert {early.kind for early in verdict.early} >= set(KINDS)
         assert len(verdict.early) > sum(verdict.judged.values()) / 2
         p.unprotect()

@@ -11,7 +11,7 @@ from tests.lab.support.stage import Guest, Stage
 from tests.lab.support.wire import Sighting
 
 
-def _wait_begun_anew(stage: Stage, guest: Guest) -> None:
+def wait_begun_anew(stage: Stage, guest: Guest) -> None:
     """A guest says hello until it is welcomed, and this one had been."""
     hello = f"hello {guest.name}".encode()
 
@@ -35,7 +35,7 @@ def test_the_guest_reboots(stage: Stage) -> None:
         guest.control.end("reboot")
         p.wait_alone()
         assert p.log_backup.wait(r" ends as ").endswith("destroyed")
-        _wait_begun_anew(stage, guest)
+        wait_begun_anew(stage, guest)
         assert guest.control.stat().ticks < before.ticks, "it has begun anew"
         assert guest.uuid_on(p.primary) == guest.uuid
         assert not guest.uuid_on(p.backup)
@@ -53,7 +53,7 @@ def test_the_guest_reboots_while_the_first_copy_runs(stage: Stage) -> None:
                 guest.clients.finish()
                 guest.control.end("reboot")
                 assert p.log_primary.wait(ENDS).endswith("stopped")
-                _wait_begun_anew(stage, guest)
+                wait_begun_anew(stage, guest)
                 assert child.wait(60) == 1
             finally:
                 child.kill()

@@ -103,6 +103,12 @@ def fail_over(d: Draft, h: int) -> None:
     d.step(h, PE.FAIL_OVER)
 
 
+def called_off(d: Draft, h: int) -> None:
+    """The guest is paused by its operator before its last epoch begins."""
+    d.change_proc(h, last=False)
+    d.step(h, PE.CALLED_OFF)
+
+
 def acked(d: Draft, h: int, event: Any) -> None:
     """An acknowledgement arrives at the primary."""
     proc = d.proc(h)

@@ -210,6 +210,12 @@ class Moves:
             yield Move(
                 f"{name}: planned failover", lambda d: events.fail_over(d, h), Kind.ACCIDENT, h
             )
+        if state is PS.YIELDING and copy.kind is CopyKind.LIVE:
+            yield Move(f"{name}: called off", lambda d: events.called_off(d, h), Kind.ACCIDENT, h)
+        if state is PS.YIELDED:
+            yield Move(
+                f"{name}: takes the guest back", lambda d: d.step(h, PE.TAKE_BACK), step_of=h
+            )
         if copy.kind is CopyKind.LIVE:
             yield from self._epochs(world, h, proc)
         if proc.due and world.net.acks[proc.session] >= proc.epoch:

@@ -112,9 +112,11 @@ def test_what_they_import_later_is_no_openstack_library_either() -> None:
     ours = [name for name in modules if name.startswith("remus_ha.")]
     named = {name: libraries(written_in(name)) - LIBRARIES for name in ours}
     only_the_front_end_looks_drivers_up = {"remus_ha.loading": {"stevedore"}}
+    nor_do_they_ask_libvirt = {"remus_ha.hypervisor.libvirt.connection": {"libvirt"}}
     not_while_it_runs = {"remus_ha.witness.wire": {"_typeshed"}}
     assert {name: tops for name, tops in named.items() if tops} == {
         **only_the_front_end_looks_drivers_up,
+        **nor_do_they_ask_libvirt,
         **not_while_it_runs,
     }
     assert openstack(imported_by(*LATER)) == []

@@ -15,8 +15,9 @@ from types import ModuleType
 
 import pytest
 
-from remus_ha.cmd import wish
+from remus_ha import conf
 from remus_ha.exceptions import RemusError
+from remus_ha.limits import Limits
 from remus_ha.witness.url import parse_etcd_url
 
 ROOT = Path(__file__).parents[2]
@@ -76,12 +77,15 @@ class TestFiles:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sample = ROOT / "etc" / "remus-ha" / "remus-ha.conf.sample"
-        monkeypatch.setattr(wish, "CONFIG", sample)
-        assert wish.configured_witness() is None
+        monkeypatch.setattr(conf, "PATH", sample)
+        assert conf.text("witness", "url") is None
+        assert Limits.read() == Limits()
         used = tmp_path / "remus-ha.conf"
         used.write_text(re.sub(r"^#(?=\w)", "", sample.read_text(encoding="utf-8"), flags=re.M))
-        monkeypatch.setattr(wish, "CONFIG", used)
-        url = wish.configured_witness()
+        monkeypatch.setattr(conf, "PATH", used)
+        assert Limits.read() == Limits(memory_mib=8192, keep_free_mib=1024, link_mbit_s=900)
+        assert conf.number("replication", "rate_mbit_s") == 200
+        url = conf.text("witness", "url")
         assert url is not None
         assert [str(e) for e in parse_etcd_url(url).endpoints] == [
             f"10.0.0.{n}:2379" for n in (9, 10, 11)

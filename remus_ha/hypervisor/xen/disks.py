@@ -10,7 +10,7 @@ from remus_ha.disk.tapdisk.uri import parse
 from remus_ha.exceptions import RemusError
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest
-from remus_ha.hypervisor.xen.diskwatch import disks_of
+from remus_ha.hypervisor.xen.devicewatch import disks_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,9 @@ class XenDomain(DomainControl):
                 ) from e
 
     def pause(self) -> None:
-        if self.life() is Life.RUNNING:
+        info = info_of(self._xc, self.domid)
+        alive = life_of(info, self.domid) in (Life.RUNNING, Life.SUSPENDED)
+        if alive and info is not None and not info["paused"]:  # Xen counts the pauses
             with self._gone_is_fine():
                 self._xc.domain_pause(self.domid)
 

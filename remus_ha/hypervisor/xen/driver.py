@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,13 @@ from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.xen import lookup, paths, restore
 from remus_ha.hypervisor.xen.claim import claim
+from remus_ha.hypervisor.xen.devicewatch import DeviceWatch, disks_of
 from remus_ha.hypervisor.xen.disks import ServedDisk, served
-from remus_ha.hypervisor.xen.diskwatch import DiskWatch, disks_of
 from remus_ha.hypervisor.xen.domain import XenDomain, info_of, life_of, xl
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.hypervisor.xen.savers import Savers
 
 _CREATE_S = 40.0
-# What Xen itself takes for a domain beside its memory (page tables, vCPU structures).
-_OVERHEAD_KIB = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +107,15 @@ class XenDriver:
     def save(self, domid: int, stream_fd: int, log: Callable[[str], None]) -> SaveHelper:
         return SaveHelper(paths.save_helper(self.version), domid, stream_fd, log)
 
-    def create(self, text: str, name: str) -> int:
-        """Start a domain from the text of an xl.cfg(5); its id. Raises RemusError."""
+    def create(self, text: str, name: str, *, minded: bool = True) -> int:
+        """Start a domain from the text of an xl.cfg(5); its id.
+
+        ``minded``: xl stays as its monitor. Raises RemusError.
+        """
         with tempfile.NamedTemporaryFile("w", suffix=".cfg", prefix="remus-ha-") as f:
             f.write(text)
             f.flush()
-            xl("create", "-q", f.name, timeout_s=_CREATE_S)
+            xl("create", "-q", *(() if minded else ("-e",)), f.name, timeout_s=_CREATE_S)
         return int(xl("domid", name))
 
     def obstacles(self, guest: Guest, *, disks_may_differ: bool) -> list[RemusError]:
@@ -144,25 +145,34 @@ class XenDriver:
         """The guest's disks that can be replicated."""
         return served(self._xs, guest)[0]
 
+    def vif_ids(self, domid: int) -> dict[str, int]:
+        """The number of each of a domain's vifs by its MAC, in lower case."""
+        top = f"/local/domain/{domid}/device/vif"
+        macs = {n: self._xs.read("", f"{top}/{n}/mac") or b"" for n in self._xs.ls("", top) or []}
+        return {mac.decode().lower(): int(n) for n, mac in macs.items()}
+
+    def console(self, domid: int) -> str:
+        """The terminal in dom0 of a domain's console; empty where there is none."""
+        terminal: bytes = self._xs.read("", f"/local/domain/{domid}/console/tty") or b""
+        return terminal.decode()
+
     def all_disks(self, domid: int) -> dict[str, int]:
         """Octets of each disk that is served to the domain, by its name in the guest."""
         return disks_of(self._xs, domid)
 
-    def watch_disks(self, domid: int, before: Mapping[str, int]) -> DiskWatch:
-        return DiskWatch.open(self.version, domid, before)
+    def watch_devices(
+        self, domid: int, disks: Mapping[str, int], macs: Collection[str]
+    ) -> DeviceWatch:
+        return DeviceWatch.open(self.version, domid, disks, macs)
 
     def backup_obstacles(self, guest: Guest, their_version: str) -> list[RemusError]:
-        """Why this host cannot be the backup of another host's guest; empty when it can."""
+        """Why this host cannot be the backup of another host's guest, were there memory for it."""
         found: list[RemusError] = []
         if their_version != self.version:
             found.append(errors.VersionDiffers(ours=their_version, theirs=self.version))
         for name in (guest.name, guest.name + restore.INCOMING):
             if restore.domid_of(name) is not None:
                 found.append(errors.NameTaken(name=name))
-        needed = guest.memory_kib + _OVERHEAD_KIB
-        free = self.host().free_kib
-        if free < needed:
-            found.append(errors.NotEnoughMemory(free_mib=free // 1024, needed_mib=needed // 1024))
         found += [
             errors.BridgeMissing(bridge=vif.bridge, vif=f"vif {vif.devid}")
             for vif in guest.vifs

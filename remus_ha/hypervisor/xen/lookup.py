@@ -22,6 +22,7 @@ _OTHER_DEVICES = (
     "vkbs",
     "channels",
     "usbctrls",
+    "virtios",
 )
 
 

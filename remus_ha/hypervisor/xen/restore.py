@@ -16,19 +16,21 @@ BANNER = b"xl migration receiver ready, send binary domain data.\n"
 INCOMING = "--incoming"
 MIGRATED = "--migratedaway"  # how xl names a domain that it has sent elsewhere
 COMMAND = ("xl", "migrate-receive", "-r")
+UNMINDED = "-e"
 _END_S = 10.0
 
 
-def start(stdin_fd: int, log_path: Path) -> "subprocess.Popen[bytes]":
+def start(stdin_fd: int, log_path: Path, *, minded: bool = True) -> "subprocess.Popen[bytes]":
     """Start the restoring process on a pipe's read end, in a session of its own.
 
-    ``-e`` is left out on purpose: after a failover xl stays as the domain's monitor, as after
-    ``xl create``. Raises ToolMissing.
+    ``minded``: after a failover xl stays as the domain's monitor, as after ``xl create``. Raises
+    ToolMissing.
     """
+    command = COMMAND if minded else (*COMMAND, UNMINDED)
     with log_path.open("ab") as log:
         try:
             return subprocess.Popen(
-                COMMAND,
+                command,
                 stdin=stdin_fd,
                 stdout=log,
                 stderr=log,
@@ -43,7 +45,7 @@ def running(log_path: Path) -> int | None:
     argv = b"\0".join(map(str.encode, COMMAND)) + b"\0"
     for process in Path("/proc").iterdir():
         try:
-            if process.name.isdigit() and (process / "cmdline").read_bytes() == argv:
+            if process.name.isdigit() and (process / "cmdline").read_bytes().startswith(argv):
                 if (process / "fd/1").samefile(log_path):
                     return int(process.name)
         except OSError:

@@ -5,7 +5,7 @@ from typing import Any
 
 from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.xen import paths
-from remus_ha.hypervisor.xen.diskwatch import BACKENDS
+from remus_ha.hypervisor.xen.devicewatch import BACKENDS
 
 
 def guest_with(device: str) -> str:

@@ -1,7 +1,7 @@
 """From libxl's JSON configuration back to a file that ``xl create`` takes.
 
-Needed where we do a guest's reboot ourselves: xl's own monitor ends at the first checkpoint. Covers
-what a PVH guest can have; anything else is refused rather than left out.
+Needed where we do a guest's reboot ourselves: xl's own monitor is there no more from the first
+checkpoint on. Covers what a PVH guest can have; anything else is refused rather than left out.
 """
 
 import json
@@ -16,7 +16,10 @@ _BUILD = {
     "ramdisk": "ramdisk",
     "tsc_mode": "tsc_mode",
     "bootloader": "bootloader",
+    "bootloader_user": "bootloader_user",
 }
+_BUILD_FLAGS = ("bootloader_restrict",)
+_FLAGS = {"True": 1, "False": 0}
 _IGNORED = frozenset(
     """
     acpi altp2m arch_arm arch_x86 blkdev_start claim_mode cpuid device_model
@@ -28,7 +31,14 @@ _IGNORED = frozenset(
     """.split()
 )
 _EMPTY: tuple[Any, ...] = ([], {}, None, "", 0, "<default>", "unknown")
-_VIF = {"mac": "mac", "bridge": "bridge", "script": "script", "ifname": "vifname", "mtu": "mtu"}
+_VIF = {
+    "mac": "mac",
+    "bridge": "bridge",
+    "script": "script",
+    "ifname": "vifname",
+    "mtu": "mtu",
+    "vlan": "vlan",
+}
 # xl-disk-configuration(5).
 _DISK_FLAGS: dict[str, dict[Any, str]] = {
     "is_cdrom": {1: "devtype=cdrom"},
@@ -64,6 +74,7 @@ def render(config: dict[str, Any]) -> str:
         "maxmem": int(build["max_memkb"]) // 1024,
         "vcpus": _vcpus(build),
         **{ours: build[theirs] for theirs, ours in _BUILD.items() if theirs in build},
+        **{key: _FLAGS[build[key]] for key in _BUILD_FLAGS if build.get(key) in _FLAGS},
         # libxl's names of actions have underscores, xl's hyphens (coredump-restart, soft-reset).
         **{key: str(config[key]).replace("_", "-") for key in config if key.startswith("on_")},
         "vif": [
@@ -122,6 +133,7 @@ def _refuse_unknown(name: str, config: dict[str, Any], build: dict[str, Any]) ->
     for key, value in config.items():
         if key not in known and not key.startswith("on_") and value not in ([], {}, None):
             raise NotRebootable(name=name, what=key)
+    known = {*_BUILD, *_BUILD_FLAGS, *_IGNORED}
     for key, value in build.items():
-        if key not in _BUILD and key not in _IGNORED and value not in ([], {}, None):
+        if key not in known and value not in ([], {}, None):
             raise NotRebootable(name=name, what=f"b_info.{key}")

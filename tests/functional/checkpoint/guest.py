@@ -49,6 +49,7 @@ class Guest(DomainControl):
         self.closed = False
         self._life = Life.RUNNING
         self._owes = False
+        self._held = False  # paused while it was suspended
         self._node = ""
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.lock = threading.Condition()
@@ -144,7 +145,7 @@ class Guest(DomainControl):
                 return
             if self._life is not Life.SUSPENDED:
                 raise RuntimeError(f"resume of a guest that is {self._life.value}")
-            self._life = Life.RUNNING
+            self._life, self._held = (Life.PAUSED if self._held else Life.RUNNING), False
             self.lock.notify_all()
             self.story("resume")
 
@@ -155,6 +156,8 @@ class Guest(DomainControl):
         with self.lock:
             if self._life is Life.RUNNING:
                 self._set(Life.PAUSED)
+            elif self._life is Life.SUSPENDED:
+                self._held = True
 
     def unpause(self) -> None:
         with self.lock:

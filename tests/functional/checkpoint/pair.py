@@ -26,6 +26,7 @@ import pytest
 from remus_ha import rundir
 from remus_ha.caretaker import CareLink
 from remus_ha.checkpoint import process as primary_process
+from remus_ha.checkpoint.__main__ import relay_of
 from remus_ha.checkpoint.arrange import NOWHERE
 from remus_ha.checkpoint.process import Primary
 from remus_ha.checkpoint.session import Session, SessionDisk
@@ -46,6 +47,7 @@ from remus_ha.receive.incoming import Incoming
 from remus_ha.receive.process import Backup
 from remus_ha.receive.request import Reply, Request, parse_reply
 from remus_ha.stream.credentials import Credentials, create, encode_certificate
+from remus_ha.stream.modes import Tls
 from remus_ha.stream.mover import grow_pipe
 from remus_ha.stream.xenstream import CHECKPOINT_END, preamble
 from remus_ha.witness.asker import Asker
@@ -77,15 +79,15 @@ class PrimaryXen:
         path = install(self._bench.root, self._bench.scenario)
         return SaveHelper(path, domid, stream_fd, log)
 
-    def watch_disks(self, domid: int, before: dict[str, int]) -> "PluggedDisks":
-        self._bench.plugged = PluggedDisks()
+    def watch_devices(self, domid: int, disks: dict[str, int], macs: list[str]) -> "PluggedDevices":
+        self._bench.plugged = PluggedDevices()
         return self._bench.plugged
 
     def domain_of(self, uuid: str) -> tuple[int, str] | None:
         """What an earlier process has created."""
         return self._bench.created
 
-    def create(self, text: str, name: str) -> int:
+    def create(self, text: str, name: str, *, minded: bool = True) -> int:
         assert f'uuid = "{UUID}"' in text
         if not self._bench.can_create:
             raise CommandFailed(command="xl create", detail="no memory")
@@ -93,8 +95,8 @@ class PrimaryXen:
         return 8
 
 
-class PluggedDisks:
-    """In place of DiskWatch. ``looks``: how often the change has been seen."""
+class PluggedDevices:
+    """In place of DeviceWatch. ``looks``: how often the change has been seen."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -275,10 +277,12 @@ class Pair:
         self.disk_entry = "tests.functional.checkpoint.straight:StraightDisks"
         self.disk_ack, self.disk_format = "received", "raw"
         self.disk_limit = 1 << 30
+        self.tls = Tls.DISABLED.value
+        self.rate_mbit_s = 0  # of the memory stream, 0: any
         self.disk_rate = 0  # octets/s of the first copy, 0: any
         self.disk_key = tls.create()
         self.restore = Restore(self.root, self.story)
-        self.plugged: PluggedDisks
+        self.plugged: PluggedDevices
         self.primary: Side
         self.backup: Side
         self.primary_process: Primary
@@ -338,6 +342,10 @@ class Pair:
             ),
             disk_key=self.disk_key,
             forced=False,
+            tls=self.tls,
+            minded=True,
+            libvirt={},
+            rate_mbit_s=self.rate_mbit_s,
         )
 
     def image(self, vdev: str) -> Path:
@@ -402,6 +410,8 @@ class Pair:
             witness=self.witness,
             witness_entry="",
             blackhole=self.blackhole,
+            tls=reply.tls,
+            rate_mbit_s=self.rate_mbit_s,
             netbuf_entry="",
             interval_ms=self.interval_ms,
             detect_ms=self.detect_ms,
@@ -431,6 +441,7 @@ class Pair:
             self.primary_process = Primary(
                 session=session,
                 credentials=None if resumes else self._own,
+                relay=relay_of(session, None if resumes else self._own),
                 buffer=self.buffer,
                 witness=witness,
                 asker=Asker(witness, 1.0),

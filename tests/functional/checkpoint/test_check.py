@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from remus_ha import rundir
+from remus_ha import conf, rundir
 from remus_ha.checkpoint import arrange
 from remus_ha.checkpoint.arrange import Arrangement
 from remus_ha.checkpoint.receiver import Receiver
 from remus_ha.checkpoint.wish import Wish
-from remus_ha.cmd import wish
 from remus_ha.cmd.remus_ha import main
 from remus_ha.hypervisor.base import Guest, Life
 from remus_ha.hypervisor.errors import BridgeMissing, NoSuchGuest, NotEnoughMemory
@@ -51,7 +50,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """A host without protections, and no configured witness."""
     for name in ("ROOT", "STATE", "LOGS"):
         monkeypatch.setattr(rundir, name, tmp_path / name)
-    monkeypatch.setattr(wish, "CONFIG", tmp_path / "none.conf")
+    monkeypatch.setattr(conf, "PATH", tmp_path / "remus-ha.conf")
     return monkeypatch
 
 
@@ -164,3 +163,15 @@ def test_disks_that_nobody_copies_may_be_any(host: pytest.MonkeyPatch, option: s
     arrangement = Arrangement(told, Receiver(told))
     assert arrangement.obstacles() == []
     assert arrangement._disk_specs() == ()
+
+
+def test_a_dry_run_of_protect_is_a_check(
+    host: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    has(host, bare())
+    words = ["-F", "--witness", "none:", "-s", "", "web1", receiver(tmp_path, REFUSED)]
+    assert main(["protect", "--dry-run", *words]) == 1
+    said = capsys.readouterr().out
+    assert "XEN-013" in said
+    assert main(["check", *words]) == 1
+    assert capsys.readouterr().out == said

@@ -17,6 +17,7 @@ from remus_ha.hypervisor.errors import SaveFailed
 from remus_ha.hypervisor.xen.helper import SaveHelper
 from remus_ha.killpoint import KillPoint
 from remus_ha.loop import Loop
+from remus_ha.stream.sealed import Stream
 from tests.functional.checkpoint.guest import Buffer, Guest, Story
 from tests.functional.hypervisor.fake_helper import install, numbered
 
@@ -117,7 +118,7 @@ class Bench:
         self.outflow: Outflow
 
     def start(self, scenario: str = f'helper.remus(b"live" * 100, {SIZE})') -> None:
-        self.outflow = Outflow(self.loop, self.reader.near)
+        self.outflow = Outflow(self.loop, Stream(self.reader.near, self.reader.near))
         path = install(self.directory, scenario)
         self.helper = SaveHelper(path, 7, self.outflow.write_end, self.logged.append)
         self.outflow.close_write_end()

@@ -2,7 +2,7 @@
 
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +73,14 @@ def test_output_is_released_only_for_epochs_that_the_backup_has_committed(pair: 
     for released, committed, kind in seen:
         assert committed == released
         assert kind == "pair"
+
+
+def test_what_the_buffers_do_not_hold_is_an_event(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(pair.buffer), "weaknesses", ("ARP goes past",))
+    pair.start()
+    pair.wait(lambda: "ARP goes past" in [e["text"] for e in pair.status().get("events", [])])
 
 
 def test_the_restoring_process_gets_whole_epochs_with_our_record_after_each(pair: Pair) -> None:
@@ -287,6 +295,45 @@ def test_until_the_first_suspend_xl_minds_the_guest(
     assert pair.story.of("created") == []
     assert pair.guest.life() is Life.REBOOT, "not destroyed either"
     assert holder(pair) == "nobody"
+
+
+def test_xl_minds_the_guest_also_after_the_death_of_a_process_that_had_not_begun(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is started again does not know how far the first one came; xl tells."""
+    monkeypatch.setattr(process, "is_minded", lambda name: name == NAME)
+    pair.guest.become(Life.REBOOT)
+    pair.restart_primary(known_to_be_its_own(pair))
+    assert pair.primary.join() is P.STOPPED
+    assert pair.story.of("created") == []
+    assert pair.guest.life() is Life.REBOOT, "not destroyed either"
+
+
+@pytest.mark.parametrize("too_late", [False, True])
+def test_xl_minds_the_guest_no_more_from_the_first_suspend_on(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, *, too_late: bool
+) -> None:
+    """Its monitor is ended before, unless it may be at work: then the reboot is xl's."""
+    minding = {NAME}
+
+    def relieve(name: str, has_ended: Callable[[], bool]) -> bool:
+        assert pair.story.of("request") == []
+        if too_late:
+            pair.guest.become(Life.REBOOT)
+        if has_ended():
+            return False
+        minding.remove(name)
+        return True
+
+    monkeypatch.setattr(process, "is_minded", lambda name: name in minding)
+    monkeypatch.setattr(process, "relieve", relieve)
+    pair.start()
+    if not too_late:
+        pair.wait_protected()
+        pair.guest.become(Life.REBOOT)
+    assert pair.primary.join() is (P.STOPPED if too_late else P.ALONE)
+    assert pair.story.of("created") == ([] if too_late else ["created web1"])
+    assert minding == ({NAME} if too_late else set())
 
 
 def test_a_reboot_that_the_guest_does_not_want_is_its_end(pair: Pair) -> None:

@@ -15,6 +15,7 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._socks: list[socket.socket] = []
+        self.tap: bytearray | None = None  # what has crossed, if anybody wants it
         self._going = threading.Event()
         self._going.set()
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -40,11 +41,18 @@ class Wire:
                 threading.Thread(target=self._forward, args=pair, daemon=True).start()
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             while octets := source.recv(1 << 18):
                 self._going.wait()
+                if self.tap is not None:
+                    self.tap += octets
                 sink.sendall(octets)
             sink.shutdown(socket.SHUT_WR)
+        except (OSError, ValueError):
+            for sock in (sink, source):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+                sock.close()  # only that tells whoever goes on sending
 
     def cut(self) -> None:
         """Both ends see their connection end."""

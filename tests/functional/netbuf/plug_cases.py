@@ -19,7 +19,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from remus_ha.netbuf.base import VifRef, VifStats
 from remus_ha.netbuf.errors import ForeignIngress, HookRefused, LeftoverInTheWay, PlugMissing
@@ -682,7 +683,11 @@ CASES: dict[str, Callable[[Bench], dict[str, object]]] = {
 }
 
 
-def run(name: str) -> bool:
+def run(
+    name: str,
+    cases: Mapping[str, Callable[[Any], dict[str, object]]] = CASES,
+    bench: Callable[[], Bench] = Bench,
+) -> bool:
     """One case in a process of its own: its namespace and its plugs end with it."""
     child = os.fork()
     if child:
@@ -690,7 +695,7 @@ def run(name: str) -> bool:
     signal.alarm(CASE_S)
     start = time.monotonic()
     try:
-        detail: object = CASES[name](Bench())
+        detail: object = cases[name](bench())
         ok = True
     except BaseException:
         detail, ok = traceback.format_exc(), False

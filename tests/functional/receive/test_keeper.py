@@ -1,8 +1,10 @@
 """A keeper that takes up a dead one's session waits for the restore that runs on by itself."""
 
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +65,28 @@ def test_another_guests_restore_is_not_waited_for(
     log.rename(log.with_name("another.log"))
     log.touch()
     assert keeper.await_restore(UUID) == 0
+
+
+@pytest.mark.parametrize("minded", [True, False])
+def test_xl_stays_with_the_copy_unless_it_is_not_to(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minded: bool
+) -> None:
+    """What is started is what is found again, with and without ``-e``."""
+    stand_in = tmp_path / "xl"
+    stand_in.write_text(
+        f"#!{sys.executable}\nimport sys\nprint(sys.argv[1:], flush=True)\ninput()\n"
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    process = restore.start(read_end, log, minded=minded)
+    os.close(read_end)
+    try:
+        until = time.monotonic() + 10
+        while not log.read_text():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert ("-e" in log.read_text()) is not minded
+    finally:
+        os.close(write_end)
+        process.wait(10)

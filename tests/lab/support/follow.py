@@ -56,6 +56,18 @@ class Follower:
         """How many lines so far match."""
         return sum(re.search(pattern, line) is not None for line in self.lines)
 
+    def wait_until(self, pattern: str, deadline: float) -> str | None:
+        """The first line that matches; None where none has by ``deadline`` (monotonic seconds)."""
+
+        def found() -> str | None:
+            return next((x for x in self._lines if re.search(pattern, x)), None)
+
+        with self._changed:
+            self._changed.wait_for(
+                lambda: found() is not None or self._ended, max(0.0, deadline - time.monotonic())
+            )
+            return found()
+
     def wait(self, pattern: str, timeout_s: float = 240.0, after: int = 0, times: int = 1) -> str:
         """The line that matches as the ``times``-th one after the first ``after`` lines.
 

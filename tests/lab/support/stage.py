@@ -81,16 +81,16 @@ class Guest:
 
 
 class Stage:
-    """Hosts and at most one guest, handed from story to story.
+    """Hosts and at most one guest, handed from story to story; others are a story's own.
 
-    Whatever guest a story gets is watched from outside until the story's end, or until it says
-    that the guest has ended.
+    Whatever guests a story gets are watched from outside until the story's end, or until it says
+    that one has ended.
     """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self._guest: Guest | None = None
-        self._watched: Guest | None = None
+        self._watched: list[Guest] = []
         self._names = itertools.count(1)
 
     # -- hosts
@@ -171,29 +171,27 @@ class Stage:
 
     def is_watched(self, guest: Guest) -> bool:
         """Whether the outside will judge it."""
-        return self._watched is guest
+        return guest in self._watched
 
     def _watch(self, guest: Guest) -> None:
         if not self.is_watched(guest):
-            assert self._watched is None, "one guest at a time"
             guest.watch()
-            self._watched = guest
+            self._watched.append(guest)
 
     def _judge(self, guest: Guest, *, alive: bool) -> None:
         if self.is_watched(guest):
-            self._watched = None
+            self._watched.remove(guest)
             guest.outside.judge(alive=alive)
 
     def judge(self) -> None:
-        """The guest lives and its story is over: judge what was told and heard of it."""
-        if self._watched is not None:
-            self._judge(self._watched, alive=True)
+        """The guests live and their story is over: judge what was told and heard of them."""
+        while self._watched:
+            self._judge(self._watched[0], alive=True)
 
     def abandon(self, error: BaseException | None = None) -> None:
         """The story has failed: look on no more."""
-        guest, self._watched = self._watched, None
-        if guest is not None:
-            guest.outside.abandon(error)
+        while self._watched:
+            self._watched.pop().outside.abandon(error)
 
     # -- between stories
 

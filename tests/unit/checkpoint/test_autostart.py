@@ -56,7 +56,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     for name in ("at_boot", "by_hand"):
         monkeypatch.setattr(starts, name, partial(getattr(starts, name), files=files))
     monkeypatch.setattr(arrange, "XenDriver", Xen)
-    monkeypatch.setattr(arrange, "vif_obstacles", lambda names: [])
+    monkeypatch.setattr(arrange, "vif_obstacles", lambda *_: [])
     monkeypatch.setattr(Arrangement, "_witness_obstacles", lambda self: [])
     return files
 

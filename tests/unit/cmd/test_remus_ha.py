@@ -66,7 +66,7 @@ def test_every_verb_of_witness_has_help(tmp_path: Path, verb: str) -> None:
 
 def test_the_options_of_xl_remus_mean_the_same(tmp_path: Path) -> None:
     told = run(tmp_path, "protect", "--help").stdout
-    for option in ("-i", "-s", "-F", "-n", "-d", "-b"):
+    for option in ("-i", "-s", "-F", "-N", "-n", "-d", "-b"):
         assert f"  {option}" in told
 
 

@@ -150,14 +150,49 @@ def test_a_guest_that_ended_while_the_backup_won_is_stopped_if_it_comes_back() -
     assert play(m, E.RETRY, read(Standing.MINE)) == [A.SWAP_TO_NONE]
 
 
-def test_planned_failover_keeps_the_guest_suspended_until_the_result_is_read() -> None:
+def yielded() -> Machine[State, Event, Facts, Action]:
+    """The backup has the last epoch and was told to promote."""
     m = machine(S.PROTECTED)
     assert play(m, E.FAIL_OVER) == [A.FINAL_EPOCH]
     assert play(m, (E.ACK, {"outstanding": True})) == [A.RELEASE_ONE]
     done = play(m, (E.ACK, {"outstanding": True, "final": True}))
-    assert done == [A.RELEASE_ONE, A.TELL_PROMOTE, A.ASK_AGAIN_LATER]
+    assert done == [A.RELEASE_ONE, A.PAUSE_GUEST, A.TELL_PROMOTE, A.ASK_AGAIN_LATER]
+    return m
+
+
+def test_planned_failover_keeps_the_guest_until_the_result_is_read() -> None:
+    m = yielded()
     assert play(m, E.RETRY, read(Standing.MY_PAIR)) == [A.ASK_AGAIN_LATER]
+    assert play(m, E.DOUBT) == [A.READ]
+    assert play(m, read(Standing.OTHER)) == [A.HOLD, A.CUT, A.READ]
+    assert play(m, read(Standing.OTHER)) == [A.PAUSE_GUEST, A.ASK_AGAIN_LATER]
+    assert m.state is S.BEATEN
+    assert play(m, E.RETRY, read(Standing.OTHER, opened=True)) == [A.DESTROY_GUEST, A.CLEAN]
+
+
+def test_a_planned_failover_that_has_been_opened_ends_the_session_then_the_copy() -> None:
+    m = yielded()
     assert play(m, E.RETRY, read(Standing.OTHER, opened=True)) == [A.HOLD, A.CUT, A.READ]
+    assert play(m, read(Standing.OTHER, opened=True)) == [A.DESTROY_GUEST, A.CLEAN]
+    assert m.state is S.DESTROYED
+
+
+def test_a_planned_failover_that_cannot_begin_is_called_off() -> None:
+    m = machine(S.PROTECTED)
+    assert play(m, E.FAIL_OVER, E.CALLED_OFF) == []
+    assert m.state is S.PROTECTED
+
+
+@pytest.mark.parametrize("event", [E.TAKE_BACK, read(Standing.MINE)])
+def test_a_backup_that_does_not_promote_gives_the_guest_back(event: Any) -> None:
+    m = yielded()
+    assert play(m, E.RETRY, event) == [A.HOLD, A.CUT, A.READ]
+    assert play(m, read(Standing.MY_PAIR)) == [A.SWAP_TO_ME]
+
+
+def test_a_planned_failover_whose_last_epoch_is_lost_did_not_happen() -> None:
+    m = machine(S.PROTECTED)
+    assert play(m, E.FAIL_OVER, E.DOUBT) == [A.HOLD, A.CUT, A.READ]
 
 
 @pytest.mark.parametrize(

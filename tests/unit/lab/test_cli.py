@@ -40,6 +40,7 @@ def test_no_lab_is_no_error_for_status_and_down(capsys: pytest.CaptureFixture[st
     assert main(["status", "--json"]) == 0
     status = json.loads(capsys.readouterr().out)
     assert (status["up"], status["hosts"], status["witness"]) == (False, [], None)
+    assert status["release"] is None
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,18 @@ def test_verbs_without_a_lab_say_what_to_run(
 def test_a_wrong_link_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["unplug", "a", "disk"]) == 1
     assert "guest, repl, mgmt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["up", "up --release trixie"])
+def test_the_release_is_named_or_left_to_the_environment(words: str) -> None:
+    args = build_parser().parse_args(words.split())
+    assert args.release == ("trixie" if "trixie" in words else None)
+
+
+def test_an_unknown_release_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main("up --release sid".split())
+    assert "'bookworm', 'trixie'" in capsys.readouterr().err
 
 
 def test_disks_of_a_guest() -> None:

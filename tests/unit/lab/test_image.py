@@ -1,23 +1,12 @@
-import lzma
-import struct
-
-from remus_ha.lab.image import uncompressed_kernel
+from remus_ha.lab.image import _base_key, _excluded
+from remus_ha.lab.release import BOOKWORM, TRIXIE
 
 
-def bzimage(payload: bytes, sectors: int = 2) -> bytes:
-    """A kernel image with the header fields that tell where its payload is."""
-    image = bytearray((sectors + 1) * 512 + 64)
-    image[0x1F1] = sectors
-    struct.pack_into("<II", image, 0x248, 64, len(payload))
-    return bytes(image) + payload + b"trailer"
+def test_each_release_has_images_of_its_own() -> None:
+    assert _base_key(BOOKWORM) != _base_key(TRIXIE)
 
 
-def test_an_xz_payload_is_taken_out() -> None:
-    elf = b"\x7fELF" + bytes(1000)
-    payload = lzma.compress(elf, check=lzma.CHECK_CRC32) + struct.pack("<I", len(elf))
-    assert uncompressed_kernel(bzimage(payload)) == elf
-
-
-def test_another_payload_is_left_as_it_is() -> None:
-    image = bzimage(b"\x28\xb5\x2f\xfd rest")
-    assert uncompressed_kernel(image) == image
+def test_modules_that_no_host_needs_are_left_out_where_the_packages_have_them() -> None:
+    assert "path-exclude=/lib/modules/*/kernel/sound/*" in _excluded(BOOKWORM)
+    assert "path-exclude=/usr/lib/modules/*/kernel/drivers/gpu/*" in _excluded(TRIXIE)
+    assert "path-exclude=/usr/share/doc/*" in _excluded(TRIXIE)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from remus_ha.lab.push import Checkout
 
+PYTHON = sys.version_info[:2]
 SETUP = """[entry_points]
 console_scripts =
     tool = remus_ha.tool:main
@@ -27,8 +28,8 @@ def checkout(root: Path) -> Checkout:
     return Checkout(root)
 
 
-def unpack(made: Checkout, place: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(made.archive(made._sources()))) as tar:
+def unpack(made: Checkout, place: Path, python: tuple[int, int] = PYTHON) -> None:
+    with tarfile.open(fileobj=io.BytesIO(made.archive(made._sources(), python))) as tar:
         tar.extractall(place, filter="fully_trusted")
 
 
@@ -64,6 +65,11 @@ def test_data_files_keep_their_mode_and_old_bytecode_stays_behind(tmp_path: Path
     assert not (package / "__pycache__" / "old.pyc").exists()
     assert list((package / "__pycache__").glob("tool.*.pyc"))
     assert not (tmp_path / "to" / "usr" / "bin" / "remus-lab").exists()
+
+
+def test_a_host_with_another_python_gets_no_bytecode_of_ours(tmp_path: Path) -> None:
+    unpack(checkout(tmp_path / "from"), tmp_path / "to", (PYTHON[0], PYTHON[1] + 1))
+    assert not list((tmp_path / "to").rglob("*.pyc"))
 
 
 def test_the_stamp_follows_every_file(tmp_path: Path) -> None:

@@ -39,6 +39,22 @@ def test_a_new_plug_has_its_limit_from_the_start_and_replaces_nothing() -> None:
     assert messages.add_plug(7, 64 << 20) == wanted
 
 
+@pytest.mark.parametrize(
+    ("parent", "encoded"),
+    [(messages.TC_H_ROOT, "ffffffff"), (messages.TC_H_INGRESS, "f1ffffff")],
+)
+def test_a_qdisc_is_removed_whatever_its_kind(parent: int, encoded: str) -> None:
+    wanted = f"24000000 2500 0500 00000000 00000000 00000000 07000000 00000000 {encoded} 00000000"
+    assert messages.delete_qdisc(7, parent) == bytes.fromhex(wanted)
+
+
+def test_an_alias_is_taken_away_by_an_empty_one() -> None:
+    """ifinfomsg family, type, index, flags, change; IFLA_IFALIAS with a NUL and its padding."""
+    assert messages.clear_alias(7) == bytes.fromhex(
+        "28000000 1300 0500 00000000 0000000000000000 07000000 00000000 000000000500 1400 00000000"
+    )
+
+
 def test_the_largest_limit_fits() -> None:
     assert messages.add_plug(7, (1 << 32) - 1).endswith(b"\xff" * 4)
 

@@ -46,7 +46,11 @@ REQUEST = Request(
     wall_clock_s=1.5,
     disks=(DiskSpec("xvda", "/srv/web1.img", 1 << 20, "received", "", False, 1 << 30, 7),),
     disk_key="00" * 32,
+    tls="required",
+    minded=True,
+    libvirt={},
     forced=False,
+    rate_mbit_s=0,
 )
 REPLY = Reply("10.0.0.2", 4001, 4002, "AAAA", "b", "8899aabbccddeeff", 2.5, ("slow",))
 
@@ -144,6 +148,8 @@ def test_a_field_with_another_value_is_taken_or_a_typed_error(name: str, value: 
         ("guest_uuid", "../../../etc"),
         ("memory_kib", "65536"),
         ("memory_kib", True),
+        ("memory_kib", -1),
+        ("rate_mbit_s", -1),
         ("forced", "no"),
         ("config", []),
         ("vifs", None),

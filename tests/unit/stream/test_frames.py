@@ -95,6 +95,9 @@ GOLDEN: dict[str, f.Frame] = {
     ),
     "526d4841010a000010000000000102030405060708090a0b0c0d0e0f"
     "0a00" "53545245414d2d303035" "0200" "6f68": f.Error(SESSION, "STREAM-005", "oh"),
+    "526d4841010b000008000000000102030405060708090a0b0c0d0e0f0700000000000000": f.Promote(
+        SESSION, 7
+    ),
     "526d4841010c000008000000000102030405060708090a0b0c0d0e0f0700000000000000": f.CloseDisks(
         SESSION, 7
     ),
@@ -133,8 +136,8 @@ class TestFormat:
     def test_types_are_unique(self) -> None:
         types = {frame.TYPE for frame in f.FRAMES}
         assert len(types) == len(f.FRAMES)
-        assert not types & {7, 9, 11}
-        assert f.RESERVED == (7, 9, 11)
+        assert not types & {7, 9}
+        assert f.RESERVED == (7, 9)
 
     def test_protocol_page_lists_every_frame_and_field(self) -> None:
         page = PROTOCOL_RST.read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from remus_ha.witness.url import Endpoint, EtcdUrl, Tls, parse_etcd_url
             "etcd://a:1,b:2,[fd00::1]:3/one/two/",
             EtcdUrl((Endpoint("a", 1), Endpoint("b", 2), Endpoint("fd00::1", 3)), "/one/two"),
         ),
+        ("etcd://[fd00::1]:3,a", EtcdUrl((Endpoint("fd00::1", 3), Endpoint("a", 2379)))),
         ("etcd+https://a:1", EtcdUrl((Endpoint("a", 1),), tls=Tls())),
         (
             "etcd+https://a:1/p?ca=/x/ca.pem&cert=/x/c.pem&key=/x/k.pem",

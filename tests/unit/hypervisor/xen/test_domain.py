@@ -8,7 +8,7 @@ import pytest
 from remus_ha.hypervisor.base import Life
 from remus_ha.hypervisor.errors import CommandFailed, ToolMissing, UnknownVersion
 from remus_ha.hypervisor.xen import paths
-from remus_ha.hypervisor.xen.domain import life_of, xl
+from remus_ha.hypervisor.xen.domain import XenDomain, life_of, xl
 
 RUNNING = {
     "domid": 3, "dying": 0, "crashed": 0, "shutdown": 0, "paused": 0, "blocked": 1, "running": 0,
@@ -35,6 +35,40 @@ RUNNING = {
 def test_lives(told: dict[str, Any], life: Life) -> None:
     """The hypervisor answers with the next domain where the wanted one is gone."""
     assert life_of({**RUNNING, **told}, 3) is life
+
+
+class Xc:
+    """In place of libxenctrl: one domain, whose pauses are counted."""
+
+    def __init__(self, **told: int) -> None:
+        self.told, self.pauses = told, told.get("paused", 0)
+
+    def domain_getinfo(self, domid: int, count: int) -> list[dict[str, Any]]:
+        return [{**RUNNING, **self.told, "paused": int(self.pauses > 0)}]
+
+    def domain_pause(self, domid: int) -> None:
+        self.pauses += 1
+
+
+@pytest.mark.parametrize(
+    ("told", "pauses"),
+    [
+        ({}, 1),
+        ({"paused": 1}, 1),
+        ({"shutdown": 1, "shutdown_reason": 2}, 1),
+        ({"shutdown": 1, "shutdown_reason": 2, "paused": 1}, 1),
+        ({"shutdown": 1, "shutdown_reason": 0}, 0),
+        ({"dying": 1}, 0),
+    ],
+)
+def test_a_guest_that_lives_or_is_suspended_is_paused_once(
+    told: dict[str, int], pauses: int
+) -> None:
+    domain = XenDomain.__new__(XenDomain)
+    domain.domid, domain._xc, domain._errors = 3, Xc(**told), ()
+    domain.pause()
+    domain.pause()
+    assert domain._xc.pauses == pauses
 
 
 def test_no_domain_at_all() -> None:

@@ -136,7 +136,9 @@ def test_passthrough(driver: XenDriver, kind: str) -> None:
     assert codes(driver, entry) == ["XEN-007"]
 
 
-@pytest.mark.parametrize("kind", ["p9s", "pvcallsifs", "vtpms", "vsnds", "vfbs", "channels"])
+@pytest.mark.parametrize(
+    "kind", ["p9s", "pvcallsifs", "vtpms", "vsnds", "vfbs", "channels", "virtios"]
+)
 def test_devices_that_nothing_replicates_or_buffers(driver: XenDriver, kind: str) -> None:
     entry = pvh()
     entry["config"][kind] = [{"devid": 0}]

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from remus_ha.hypervisor.xen.vbds import found
-from tests.unit.hypervisor.xen.test_diskwatch import DOMID, Xenstore
+from tests.unit.hypervisor.xen.test_devicewatch import DOMID, Xenstore
 
 NAME = f"/local/domain/{DOMID}/name"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from remus_ha.hypervisor.xen.xlconfig import NotRebootable, render
-from tests.unit.hypervisor.xen.listing import DISKS, UUID, other, pvh
+from tests.unit.hypervisor.xen.listing import DISKS, UUID, newest, other, pvh
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +111,24 @@ def test_other_kinds_are_refused(kind: str) -> None:
         render(other(kind)["config"])
 
 
-@pytest.mark.parametrize("key", ["pcidevs", "p9s", "vtpms"])
+def test_what_xen_4_20_knows_besides() -> None:
+    config = newest()
+    del config["virtios"]
+    told = settings(config)
+    assert (told["bootloader_restrict"], told["bootloader_user"]) == (1, "nobody")
+    assert told["vif"][1].endswith(
+        "vlan=10p/20,mac=00:16:3e:00:00:51,bridge=xenbr1,vifname=web1-inside,script=vif-openvswitch"
+    )
+
+
+@pytest.mark.parametrize(("restrict", "told"), [("False", 0), ("<default>", None)])
+def test_a_flag_that_is_not_set(restrict: str, told: int | None) -> None:
+    config = pvh()["config"]
+    config["b_info"]["bootloader_restrict"] = restrict
+    assert settings(config).get("bootloader_restrict") == told
+
+
+@pytest.mark.parametrize("key", ["pcidevs", "p9s", "vtpms", "virtios"])
 def test_a_device_that_would_be_lost_is_refused(key: str) -> None:
     config = pvh()["config"]
     config[key] = [{"devid": 0}]

@@ -1,10 +1,11 @@
-"""Noticing that a guest has other disks than those that its protection began with.
+"""Noticing that a guest has other disks or vifs than those that its protection began with.
 
-What is plugged in meanwhile is not replicated, what is resized no longer fits, and the copy would
-find neither. Everything is read from the back-ends' directories, where only dom0 writes.
+A disk that is plugged in meanwhile is not replicated, one that is resized no longer fits, a vif's
+output is not held, and the copy would find none of them. Everything is read from the back-ends'
+directories, where only dom0 writes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from remus_ha.exceptions import RemusError
@@ -12,7 +13,9 @@ from remus_ha.hypervisor import errors
 from remus_ha.hypervisor.xen import paths
 
 BACKENDS = "/local/domain/0/backend"
-_KINDS = ("qdisk", "vbd")  # served by a QEMU, by the kernel
+# Served by a QEMU, by the kernel, by a tapdisk without the kernel (Xen 4.19 and later).
+_KINDS = ("qdisk", "vbd", "vbd3")
+_VIF = "vif"
 
 
 def disks_of(xs: Any, domid: int, *kinds: str) -> dict[str, int]:
@@ -29,6 +32,17 @@ def disks_of(xs: Any, domid: int, *kinds: str) -> dict[str, int]:
             if vdev and _read(xs, f"{top}/{devid}/online") != "0":
                 found[vdev] = _size(xs, f"{top}/{devid}")
     return found
+
+
+def macs_of(xs: Any, domid: int) -> set[str]:
+    """Of the vifs that dom0 serves to the domain and is not taking out, in lower case."""
+    top = f"{BACKENDS}/{_VIF}/{domid}"
+    there = [f"{top}/{n}" for n in xs.ls("", top) or []]
+    return {
+        mac.lower()
+        for vif in there
+        if (mac := _read(xs, f"{vif}/mac")) and _read(xs, f"{vif}/online") != "0"
+    }
 
 
 def _size(xs: Any, top: str) -> int:
@@ -54,24 +68,38 @@ def difference(before: Mapping[str, int], now: Mapping[str, int]) -> RemusError 
     return None
 
 
-class DiskWatch:
+def vif_difference(before: Collection[str], now: Collection[str]) -> RemusError | None:
+    """The first vif, by its MAC, that was not there or is not there any more."""
+    for mac in sorted({*before, *now}):
+        if mac not in now:
+            return errors.VifChanged(mac=mac, what="detached")
+        if mac not in before:
+            return errors.VifChanged(mac=mac, what="attached")
+    return None
+
+
+class DeviceWatch:
     """``fileno`` is readable when ``change`` is worth a look, at first at once.
 
-    ``before``: what ``disks_of`` said when the protection was arranged.
+    ``disks``, ``macs``: what ``disks_of`` and ``macs_of`` said when the protection was arranged.
     """
 
-    def __init__(self, xs: Any, domid: int, before: Mapping[str, int]) -> None:
+    def __init__(
+        self, xs: Any, domid: int, disks: Mapping[str, int], macs: Collection[str]
+    ) -> None:
         """``xs``: a connection of its own."""
-        self._xs, self._domid, self._before = xs, domid, before
-        for kind in _KINDS:
+        self._xs, self._domid, self._disks, self._macs = xs, domid, disks, macs
+        for kind in (*_KINDS, _VIF):
             xs.watch(f"{BACKENDS}/{kind}/{domid}", kind)
 
     @classmethod
-    def open(cls, version: str, domid: int, before: Mapping[str, int]) -> "DiskWatch":
+    def open(
+        cls, version: str, domid: int, disks: Mapping[str, int], macs: Collection[str]
+    ) -> "DeviceWatch":
         paths.add_bindings(version)
         from xen.lowlevel import xs  # noqa: PLC0415  (needs dom0)
 
-        return cls(xs.xs(), domid, before)
+        return cls(xs.xs(), domid, disks, macs)
 
     def fileno(self) -> int:
         return int(self._xs.fileno())
@@ -80,7 +108,8 @@ class DiskWatch:
         """What is not as it was. Takes in what made ``fileno`` readable."""
         while self._xs.check_watch() is not None:
             pass
-        return difference(self._before, disks_of(self._xs, self._domid))
+        changed = difference(self._disks, disks_of(self._xs, self._domid))
+        return changed or vif_difference(self._macs, macs_of(self._xs, self._domid))
 
     def close(self) -> None:
         self._xs.close()
