@@ -70,12 +70,11 @@ def _words(hosts: Sequence[HostPlan], machine: Machine, images: Images) -> list[
     """
     names = [host.name for host in hosts]
     files = HostFiles(Path("run"), Path("disk"))
+    program = emulator.ensure()
     words = [
         word
         for host in hosts
-        for word in command(
-            host, names, machine, images, files, emulator=emulator.ensure(), console_fd=0
-        )
+        for word in command(host, names, machine, images, files, emulator=program, console_fd=0)
     ]
     return [*words, f"data disk {machine.data_mib}", *(outside_mac(link) for link in Link)]
 
